@@ -1,0 +1,36 @@
+import { appendFileSync } from 'node:fs';
+import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vitest/node';
+
+/**
+ * Hands the counts of a run to whoever asked for them, and lets nothing that did not run pass for a success.
+ *
+ * With HOLDFAST_COUNTS_FILE set, appends one JSON line `{"passed": n, "failed": n}` to that file. A module that cannot be
+ * loaded and an error outside of any test count as one failure each. With CI set, a skipped test is a failure: there
+ * every requirement of every test has to be there.
+ */
+export default class CountsReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[], reason: TestRunEndReason): void {
+    let passed = 0;
+    let failed = errors.length;
+    const skipped: string[] = [];
+    for (const module of modules) {
+      let failedHere = 0;
+      for (const test of module.children.allTests()) {
+        const { state } = test.result();
+        if (state === 'passed') passed += 1;
+        else if (state === 'failed') failedHere += 1;
+        else skipped.push(`${module.relativeModuleId}: ${test.fullName}`);
+      }
+      // Failed without a failed test: it did not load, or a hook around its tests threw.
+      failed += module.ok() ? failedHere : Math.max(1, failedHere);
+    }
+    if (skipped.length > 0 && process.env['CI']) {
+      failed += skipped.length;
+      process.exitCode = 1;
+      process.stdout.write(`\nSKIPPED, which counts as failed here:\n${skipped.map((name) => `  ${name}\n`).join('')}`);
+    }
+    if (reason === 'interrupted') failed += 1;
+    const file = process.env['HOLDFAST_COUNTS_FILE'];
+    if (file) appendFileSync(file, `${JSON.stringify({ passed, failed })}\n`);
+  }
+}

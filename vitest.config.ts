@@ -1,0 +1,21 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
+
+const shared = {
+  environment: 'node',
+  // Two busy cores must not turn a slow machine into a failed test; a test that waits for something has its own limit.
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+} as const;
+
+/** `fast` is what `npm test` runs; `slow` is for what takes many seconds and runs in a phase of its own in `.ci/run`. */
+const config: ViteUserConfig = defineConfig({
+  test: {
+    reporters: ['default', './tools/vitest-counts.ts'],
+    projects: [
+      { test: { ...shared, name: 'fast', include: ['test/**/*.test.ts'] } },
+      { test: { ...shared, name: 'slow', include: ['test/**/*.slow.ts'], testTimeout: 900_000, hookTimeout: 900_000 } },
+    ],
+  },
+});
+
+export default config;
