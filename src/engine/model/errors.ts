@@ -6,14 +6,45 @@
 /** How the one who gets the error should react. */
 export type ErrorKind = 'retry' | 'settings' | 'repair' | 'upgrade' | 'report' | 'decide';
 
-interface ErrorInfo {
+export interface ErrorInfo {
   readonly kind: ErrorKind;
   /** Exit code of a process that ends with this error; distinct per reaction a script may want to take. */
   readonly exit: number;
   readonly remedy: string;
 }
 
-const catalogue = {
+export type ErrorCode =
+  | 'E_USAGE'
+  | 'E_INCOMPLETE'
+  | 'E_STORE_UNREACHABLE'
+  | 'E_STORE_READ_ONLY'
+  | 'E_STORE_FULL'
+  | 'E_STORE_IO'
+  | 'E_REPOSITORY_MISSING'
+  | 'E_REPOSITORY_EXISTS'
+  | 'E_KEY_MISSING'
+  | 'E_KEY_WRONG'
+  | 'E_ENCRYPTION_MISMATCH'
+  | 'E_FORMAT_NEWER'
+  | 'E_LINEAGE_HELD'
+  | 'E_FENCED'
+  | 'E_DIVERGED'
+  | 'E_NOT_FOUND'
+  | 'E_EXPECTED_MISSING'
+  | 'E_DAMAGED'
+  | 'E_TARGET_NOT_EMPTY'
+  | 'E_TARGET_IO'
+  | 'E_TARGET_FULL'
+  | 'E_SOURCE_UNREADABLE'
+  | 'E_LIMIT'
+  | 'E_STATE_DIR'
+  | 'E_HOSTILE'
+  | 'E_UNFENCED'
+  | 'E_ABORTED'
+  | 'E_INTERNAL';
+
+/** Every code with its reaction, exit code and remedy; docs/errors.md lists the same. */
+export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
   E_USAGE: { kind: 'settings', exit: 2, remedy: 'Read the help of the command: holdfast help COMMAND.' },
   E_INCOMPLETE: {
     kind: 'decide',
@@ -156,12 +187,7 @@ const catalogue = {
     exit: 70,
     remedy: 'This is a defect of Holdfast; please report it with the output of the command.',
   },
-} as const satisfies Record<string, ErrorInfo>;
-
-export type ErrorCode = keyof typeof catalogue;
-
-/** Every code with its reaction, exit code and remedy; docs/errors.md lists the same. */
-export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = catalogue;
+};
 
 export interface ErrorOptions {
   readonly cause?: unknown;
@@ -181,7 +207,7 @@ export class HoldfastError extends Error {
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    const info: ErrorInfo = catalogue[code];
+    const info: ErrorInfo = errorCatalogue[code];
     this.code = code;
     this.kind = info.kind;
     this.exit = info.exit;

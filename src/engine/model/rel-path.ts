@@ -110,9 +110,9 @@ export function keyFromDisplay(text: string): Uint8Array {
   const bytes: number[] = [];
   const encoder = new TextEncoder();
   for (let i = 0; i < text.length; ) {
-    const escape = /^\\x([0-9a-f]{2})/.exec(text.slice(i, i + 4));
-    if (escape) {
-      bytes.push(Number.parseInt(escape[1] as string, 16));
+    const escaped = /^\\x([0-9a-f]{2})/.exec(text.slice(i, i + 4));
+    if (escaped) {
+      bytes.push(Number.parseInt(escaped[1] as string, 16));
       i += 4;
     } else if (text.startsWith('\\\\', i)) {
       bytes.push(0x5c);
