@@ -9,6 +9,13 @@ import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vi
  * every requirement of every test has to be there.
  */
 export default class CountsReporter implements Reporter {
+  readonly #file = process.env['HOLDFAST_COUNTS_FILE'];
+
+  constructor() {
+    // A test that starts a run of its own must not have its counts added to these.
+    delete process.env['HOLDFAST_COUNTS_FILE'];
+  }
+
   onTestRunEnd(modules: readonly TestModule[], errors: readonly SerializedError[], reason: TestRunEndReason): void {
     let passed = 0;
     let failed = errors.length;
@@ -30,7 +37,6 @@ export default class CountsReporter implements Reporter {
       process.stdout.write(`\nSKIPPED, which counts as failed here:\n${skipped.map((name) => `  ${name}\n`).join('')}`);
     }
     if (reason === 'interrupted') failed += 1;
-    const file = process.env['HOLDFAST_COUNTS_FILE'];
-    if (file) appendFileSync(file, `${JSON.stringify({ passed, failed })}\n`);
+    if (this.#file) appendFileSync(this.#file, `${JSON.stringify({ passed, failed })}\n`);
   }
 }

@@ -1,0 +1,43 @@
+// All checks, in phases: `npm test` as a newcomer would type it, then everything that it leaves out. `.ci/run` starts this.
+// Names of phases as arguments run those alone.
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from './bootstrap.mjs';
+import { runPhases } from './phases.mjs';
+
+/** @type {import('./phases.mjs').Phase[]} */
+const phases = [
+  { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 10 },
+  task('format', ['format', '--check']),
+  task('lint', ['lint']),
+  task('layers', ['layers']),
+  task('types', ['types']),
+  { ...task('sim', ['sim', '--seeds', '300']), needs: 'test/sim/run.ts', counted: true },
+  ...slowSuites(),
+  { ...task('demo', ['demo']), needs: 'tools/demo.ts' },
+];
+
+function task(name, args) {
+  return { name, command: [process.execPath, 'tools/run.mjs', ...args], minutesMax: 10 };
+}
+
+/** One phase for each folder of `test/` that holds slow suites, so that a new one cannot be forgotten here. */
+function slowSuites() {
+  const paths = readdirSync(join(ROOT, 'test'), { recursive: true }).filter((path) => path.endsWith('.slow.ts'));
+  const folders = new Set(paths.map((path) => path.split(/[/\\]/)[0]));
+  return [...folders].sort().map((folder) => {
+    const suites = paths.filter((path) => path.split(/[/\\]/)[0] === folder).map((path) => join('test', path));
+    return { ...task(folder, ['test', '--project', 'slow', ...suites.sort()]), counted: true, minutesMax: 15 };
+  });
+}
+
+const chosen = process.argv.slice(2);
+const unknown = chosen.filter((name) => !phases.some((phase) => phase.name === name));
+if (unknown.length > 0) {
+  process.stderr.write(`No phase ${unknown.join(', ')}. There are: ${phases.map((phase) => phase.name).join(', ')}\n`);
+  process.exitCode = 2;
+} else {
+  const wanted = phases.filter((phase) => chosen.length === 0 || chosen.includes(phase.name));
+  process.exitCode = await runPhases(wanted, { cwd: ROOT });
+}
