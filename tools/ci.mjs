@@ -19,7 +19,7 @@ const phases = [
 ];
 
 function task(name, args) {
-  return { name, command: [process.execPath, 'tools/run.mjs', ...args], minutesMax: 10 };
+  return { name, command: ['node', 'tools/run.mjs', ...args], minutesMax: 10 };
 }
 
 /** One phase for each folder of `test/` that holds slow suites, so that a new one cannot be forgotten here. */
