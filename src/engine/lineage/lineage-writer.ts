@@ -1,0 +1,111 @@
+/**
+ * What a capture asks of the lineage it writes to. The slot is known before the first byte of a pack is sealed, because
+ * packs carry the number of the only record that may introduce them; when that slot turns out to be taken by something
+ * harmless, `commit` throws `Rebased` and the capture begins again under the next slot on the new base.
+ */
+import type { LogRecord, PackEntry } from '../format/record.ts';
+import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
+import type { Epoch, RecordId, Slot } from '../model/ids.ts';
+
+/** What deduplication may refer to: the newest CHECKPOINT and the PARTIALs above it. */
+export interface CommitBase {
+  /** The newest of them; caches are bound to its `header.id`. */
+  readonly record: LogRecord;
+  /** Its volumes; of a PARTIAL they hold what was captured so far. */
+  readonly volumes: readonly VolumeCheckpoint[];
+  /** The newest CHECKPOINT, when `record` is a PARTIAL above one, with its volumes; else the same as `record`, or undefined. */
+  readonly checkpoint: { readonly record: LogRecord; readonly volumes: readonly VolumeCheckpoint[] } | undefined;
+  /** All packs that these records list, ascending by (origin, slot, pack). */
+  readonly packs: readonly PackEntry[];
+}
+
+/** A finished pack, as its writer sums it up. */
+export interface FinishedPack {
+  /** `<slot>-<epoch>-<pack>-<salt8>`. */
+  readonly name: string;
+  readonly slot: number;
+  readonly epoch: number;
+  readonly pack: number;
+  readonly bytes: number;
+  readonly footerBytes: number;
+}
+
+export interface PackReference {
+  /** 0: this lineage. */
+  readonly origin: number;
+  readonly slot: number;
+  readonly pack: number;
+}
+
+export interface CommitRequest {
+  readonly kind: 'CHECKPOINT' | 'PARTIAL';
+  /** Sorted or not; each name once. */
+  readonly volumes: readonly VolumeCheckpoint[];
+  readonly consistency: Consistency;
+  /** True keeps it from becoming the default restore point. */
+  readonly suspect: boolean;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Plain bytes that this capture added. */
+  readonly newBytes: number;
+  /** Packs of this slot that are durable in the store already. */
+  readonly uploaded: readonly FinishedPack[];
+  /** Packs of this slot that travel inside the record. */
+  readonly inlined: readonly { readonly summary: FinishedPack; readonly bytes: Uint8Array }[];
+  /**
+   * Packs of the base to go on listing; default all. A shorter list is only right after a pass over everything that can be
+   * reached.
+   */
+  readonly keep?: readonly PackEntry[];
+  /** Every pack that a place written by this capture names (each once or more); roots are checked without being named. */
+  readonly referenced: Iterable<PackReference>;
+  readonly signal?: AbortSignal;
+}
+
+export interface Committed {
+  readonly slot: Slot;
+  readonly id: RecordId;
+  /** What the next record names as its predecessor; also the digest of an anchor. */
+  readonly digest: Uint8Array;
+  /** Root of the set. */
+  readonly root: Uint8Array;
+  /** Size of the record as stored. */
+  readonly bytes: number;
+}
+
+export interface LineageWriter {
+  readonly epoch: Epoch;
+  /** Slot of the next record, and so of the packs to build for it. */
+  readonly slot: Slot;
+  readonly base: CommitBase | undefined;
+  /** Newest record that this writer knows of: its own last one, the CLAIM at first, or what it adopted. */
+  readonly newest: { readonly slot: Slot; readonly digest: Uint8Array };
+  /** True until `restoreCompleted`: no CHECKPOINT may be written over volumes that are still being restored. */
+  readonly restorePending: boolean;
+  restoreCompleted(): void;
+  /**
+   * Makes the checkpoint exist. After an error that leaves the outcome open (E_STORE_UNREACHABLE, E_STORE_IO, E_ABORTED)
+   * the next call settles it: either it succeeds, or it throws `Rebased` because the earlier one has landed.
+   * Throws Rebased; HoldfastError with E_FENCED (for good), E_LIMIT when the record gets too large, E_STORE_*, E_STATE_DIR.
+   */
+  commit(request: CommitRequest): Promise<Committed>;
+  /** Says that the holder has finished. A later commit reopens the lineage. Throws as commit does. */
+  seal(options?: { readonly signal?: AbortSignal }): Promise<Committed>;
+}
+
+/**
+ * The slot was taken without anybody fencing this writer: by a record of its own epoch that a killed process had in flight
+ * (`adopted`, now part of the writer's base), or by junk (undefined). Packs sealed for the old slot are worthless: capture
+ * again for `slot`.
+ */
+export class Rebased extends Error {
+  override readonly name = 'Rebased';
+  readonly adopted: LogRecord | undefined;
+  /** The next slot to build for. */
+  readonly slot: Slot;
+
+  constructor(adopted: LogRecord | undefined, slot: Slot) {
+    super(adopted ? `adopted ${adopted.header.kind} ${adopted.header.slot}` : `slot ${slot - 1} holds junk`);
+    this.adopted = adopted;
+    this.slot = slot;
+  }
+}

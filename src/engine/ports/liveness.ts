@@ -1,0 +1,10 @@
+import type { HolderId } from '../model/ids.ts';
+
+/** Whether another holder of a lineage still exists. */
+export interface Liveness {
+  /**
+   * `gone` only when something that cannot be mistaken said so *after* this question was asked; no answer, or an answer
+   * of unknown age, is `unknown` and counts as alive.
+   */
+  isGone(holder: HolderId, options?: { readonly signal?: AbortSignal }): Promise<'gone' | 'unknown'>;
+}
