@@ -1,0 +1,198 @@
+import type { ContenderName } from './contenders.ts';
+import type { SetName } from './data-sets.ts';
+import { type Figures, type Judged, judge, type Metric, median, type Row, rows, type Sample } from './rows.ts';
+import type { Phase } from './settings.ts';
+
+/** What stood around a run of the benchmark. */
+export interface RunFacts {
+  readonly date: string;
+  readonly commit: string;
+  readonly command: string;
+  readonly machine: string;
+  readonly node: string;
+  /** Name, version and settings of everything that ran, or why it did not. */
+  readonly contenders: readonly string[];
+  readonly rounds: number;
+  readonly quick: boolean;
+}
+
+export interface Run {
+  readonly facts: RunFacts;
+  readonly samples: readonly Sample[];
+}
+
+/**
+ * Takes for each set and phase the newest run that measured it, so that a table can be completed in parts; the pairs of one
+ * row always come from one run.
+ * @param runs oldest first
+ */
+export function newestSamples(runs: readonly Run[]): Sample[] {
+  const chosen = new Map<string, Sample[]>();
+  for (const { samples } of runs) {
+    // Level 3 is judged against the first saves beside it, so the two stay together.
+    const groups = Map.groupBy(samples, ({ set, phase }) => `${set} ${phase === 'level3' ? 'first' : phase}`);
+    for (const [key, group] of groups) chosen.set(key, group);
+  }
+  return [...chosen.values()].flat();
+}
+
+/** @returns the rows that these samples have a part in, judged, in the order of the table */
+export function judgeAll(samples: readonly Sample[], wanted: (row: Row) => boolean): Judged[] {
+  return rows.filter(wanted).map((row) => judge(row, samples));
+}
+
+const setTitles: Readonly<Record<SetName, string>> = {
+  a: '(a) mixed, 2.1 GB, 39,000 files',
+  b: '(b) 100,000 source files, 550 MB',
+  c: '(c) 1,000,000 files, 227 MB',
+  sqlite: 'SQLite, 242 MB',
+};
+
+const phaseTitles: Readonly<Record<Phase, string>> = {
+  first: 'first checkpoint',
+  level3: 'first checkpoint, `--level 3`',
+  incremental: '10 files changed',
+  restore: 'restore',
+  sqlite: '200 updates, 1000 inserts',
+};
+
+const metricTitles: Readonly<Record<Metric, string>> = {
+  wallSeconds: 'wall',
+  cpuSeconds: 'CPU',
+  peakBytes: 'peak memory',
+  storedBytes: 'stored',
+  newBytes: 'new bytes',
+};
+
+/** Renders the tables and the facts as Markdown. */
+export function renderReport(runs: readonly Run[], judged: readonly Judged[]): string {
+  const missed = judged.filter(({ verdict }) => verdict === 'FLOOR MISSED' || verdict === 'failed');
+  const unknown = judged.filter(({ row, verdict }) => verdict === 'not measured' && row.targets.floor !== undefined);
+  const samples = newestSamples(runs);
+  return [
+    runs.some(({ facts }) => facts.quick) ? '**Small sets (`--quick`): these ratios mean nothing.**\n' : '',
+    missed.length > 0
+      ? `**${missed.length} rows miss their floor:** ${missed.map(({ row }) => title(row)).join('; ')}.`
+      : unknown.length > 0
+        ? `No row that was measured misses its floor; ${unknown.length} rows with a floor were not measured.`
+        : 'No row misses its floor.',
+    '',
+    '### Against restic',
+    '',
+    '| | Holdfast | restic | ratio (span) | floor | must | aim | |',
+    '|---|--:|--:|--:|--:|--:|--:|---|',
+    ...judged.map(renderRow),
+    '',
+    '### Every program',
+    '',
+    'Medians: wall s / CPU s / peak MiB / stored MB (for the edits: MB added).',
+    '',
+    ...renderEveryone(samples),
+    '',
+    '### Made by',
+    '',
+    ...runs.flatMap(renderFacts),
+  ].join('\n');
+}
+
+function title(row: Row): string {
+  return `${phaseTitles[row.phase]} ${row.set === 'sqlite' ? '' : `(${row.set}) `}${metricTitles[row.metric]}`;
+}
+
+function renderRow({ row, holdfast, restic, ratio, ratioMin, ratioMax, verdict }: Judged): string {
+  const bound = (value: number | undefined): string => {
+    if (value === undefined) return '';
+    return row.judge === 'bytes' ? `≤ ${amount('newBytes', value)}` : `≤ ${value.toFixed(2)}`;
+  };
+  const span = ratio === undefined ? '' : `**${ratio.toFixed(2)}** (${ratioMin?.toFixed(2)}–${ratioMax?.toFixed(2)})`;
+  const cells = [
+    title(row),
+    amount(row.metric, holdfast),
+    amount(row.metric, restic),
+    span,
+    bound(row.targets.floor),
+    bound(row.targets.must),
+    bound(row.targets.aim),
+    verdictWords[verdict],
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+const verdictWords: Readonly<Record<Judged['verdict'], string>> = {
+  aim: 'aim met',
+  must: 'must met',
+  floor: 'floor met',
+  none: '',
+  'must missed': '*must missed*',
+  'FLOOR MISSED': '**FLOOR MISSED**',
+  failed: '**RUN FAILED**',
+  'not measured': 'not measured',
+};
+
+function amount(metric: Metric, value: number | undefined): string {
+  if (value === undefined) return 'not available';
+  if (metric === 'wallSeconds' || metric === 'cpuSeconds') return `${value.toFixed(2)} s`;
+  if (metric === 'peakBytes') return `${(value / 2 ** 20).toFixed(0)} MiB`;
+  return value < 1e6 ? `${(value / 1e3).toFixed(1)} kB` : `${(value / 1e6).toFixed(1)} MB`;
+}
+
+function renderEveryone(samples: readonly Sample[]): string[] {
+  const everyone: ContenderName[] = ['holdfast', 'holdfast-level-3', 'restic', 'tar', 'borg'];
+  const present = everyone.filter((name) => samples.some(({ contender }) => contender === name));
+  const lines = [`| | ${present.join(' | ')} |`, `|---|${present.map(() => '--:|').join('')}`];
+  for (const phase of ['first', 'incremental', 'restore', 'sqlite'] as const) {
+    for (const set of ['a', 'b', 'c', 'sqlite'] as const) {
+      // Level 3 has a phase of its own to be judged, but is a first save like the others.
+      const group = samples.filter(
+        (sample) => sample.set === set && (sample.phase === phase || (phase === 'first' && sample.phase === 'level3')),
+      );
+      if (group.length === 0) continue;
+      const cells = present.map((name) =>
+        renderFigures(
+          group.filter(({ contender }) => contender === name),
+          phase,
+        ),
+      );
+      lines.push(`| ${phaseTitles[phase]}${set === 'sqlite' ? '' : `, ${setTitles[set]}`} | ${cells.join(' | ')} |`);
+    }
+  }
+  return lines;
+}
+
+function renderFigures(samples: readonly Sample[], phase: Phase): string {
+  if (samples.length === 0) return '–';
+  if (samples.some(({ failed }) => failed !== undefined)) return '**failed**';
+  const middle = (metric: Metric): number | undefined =>
+    median(samples.map(({ figures }: { figures?: Figures }) => figures?.[metric]));
+  const stored = phase === 'first' ? middle('storedBytes') : middle('newBytes');
+  return [
+    middle('wallSeconds')?.toFixed(1),
+    middle('cpuSeconds')?.toFixed(1),
+    ((middle('peakBytes') ?? 0) / 2 ** 20).toFixed(0),
+    ...(stored === undefined ? [] : [(stored / 1e6).toFixed(stored < 1e7 ? 2 : 0)]),
+  ].join(' / ');
+}
+
+function renderFacts({ facts }: Run): string[] {
+  return [
+    '```sh',
+    facts.command,
+    '```',
+    '',
+    `${facts.date}, commit ${facts.commit}, ${facts.rounds} rounds; ${facts.machine}; Node ${facts.node}.`,
+    '',
+    ...facts.contenders.map((line) => `- ${line}`),
+    '',
+  ];
+}
+
+const begin = '<!-- bench:begin -->';
+const end = '<!-- bench:end -->';
+
+/** Puts the report between the markers of the document. @throws Error when the markers are not there */
+export function placeReport(document: string, report: string): string {
+  const start = document.indexOf(begin);
+  const stop = document.indexOf(end);
+  if (start < 0 || stop < start) throw new Error(`the document lacks ${begin} and ${end}`);
+  return `${document.slice(0, start + begin.length)}\n\n${report.trim()}\n\n${document.slice(stop)}`;
+}
