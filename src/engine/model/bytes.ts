@@ -224,6 +224,14 @@ export class ByteReader {
     return part;
   }
 
+  /** Passes over `length` bytes and returns where they begin: `raw` without the view. */
+  skip(length: number): number {
+    if (length > this.left) this.fail(`wants ${length} bytes, ${this.left} are left`);
+    const start = this.#at;
+    this.#at += length;
+    return start;
+  }
+
   blob(max: number = Number.MAX_SAFE_INTEGER): Uint8Array {
     return this.raw(this.varint(Math.min(max, this.left)));
   }
