@@ -9,6 +9,7 @@ import { createCipheriv, createDecipheriv, hash } from 'node:crypto';
 import {
   ByteReader,
   ByteWriter,
+  compareBytes,
   concatBytes,
   emptyBytes,
   equalBytes,
@@ -45,6 +46,7 @@ import { decodeEntry, encodeEntry, nodeBytesMax, nodeLevelMax } from './entry-co
 import { envelopeHeadBytes, envelopeOf, parseEnvelope, refuseNewer, sealBytes } from './envelope.ts';
 import { type DataKey, deriveKey, signMessage, verifySignature } from './keys.ts';
 import { parsePackName, toPackName } from './object-keys.ts';
+import { paddedBytes } from './padding.ts';
 import { readPlace, writePlace } from './place-codec.ts';
 import { objectType } from './versions.ts';
 
@@ -130,7 +132,7 @@ export interface RecordHeader {
   readonly suspect: boolean;
   /** Of a CHECKPOINT or PARTIAL. */
   readonly consistency: Consistency | undefined;
-  /** Sorted by name, each once. */
+  /** Sorted by the bytes of their names, each once. */
   readonly labels: readonly Label[];
   readonly totals: RecordTotals;
   /** Other lineages whose packs are listed. */
@@ -239,6 +241,12 @@ export function isCommitted(kind: RecordKind): kind is 'CHECKPOINT' | 'PARTIAL' 
   return kind === 'CHECKPOINT' || kind === 'PARTIAL';
 }
 
+export interface EncodedRecord {
+  readonly bytes: Uint8Array;
+  /** The same as any reader gets it. */
+  readonly record: LogRecord;
+}
+
 /**
  * Bytes of a record, and proof that they read back: what was encoded is decoded again before it is returned. E_LIMIT when
  * the record would be larger than readers accept. `inlined` are the bytes of the packs that the header lists as inlined at
@@ -249,7 +257,7 @@ export function encodeRecord(
   body: RecordBody | undefined,
   inlined: readonly InlinedPack[],
   keys: { readonly dataKey: DataKey; readonly signingSeed: Uint8Array; readonly publicKey: Uint8Array },
-): Uint8Array {
+): EncodedRecord {
   invariant(keys.dataKey.generation === header.generation, 'a record names the generation of its key');
   const plainBody = body === undefined ? undefined : encodeBody(body, keys.dataKey.key !== undefined);
   const fields = new ByteWriter(1024);
@@ -274,7 +282,7 @@ export function encodeRecord(
     invariant(equalBytes(again.setRoot, body.setRoot), 'the body of a record reads back');
     invariant(again.volumes.length === body.volumes.length, 'the body of a record reads back');
   }
-  return bytes;
+  return { bytes, record: reading.record };
 }
 
 function limit(held: boolean, what: string): void {
@@ -626,7 +634,8 @@ function brokenRule(h: RecordHeader, tail: TailTable): string | undefined {
   if (new Set(h.origins).size !== h.origins.length || h.origins.includes(h.lineage)) return 'its origins';
   for (const [i, { name }] of h.labels.entries()) {
     const before = h.labels[i - 1];
-    if (before !== undefined && before.name >= name) return 'labels that are not sorted';
+    if (before !== undefined && compareBytes(utf8Bytes(before.name), utf8Bytes(name)) >= 0)
+      return 'labels that are not sorted';
   }
   for (const pack of h.packs) {
     if (pack.origin > h.origins.length) return 'a pack of an origin that is not named';
@@ -707,15 +716,6 @@ function encodeBody(body: RecordBody, padded: boolean): Uint8Array {
   const plain = new Uint8Array(size);
   plain.set(bytes);
   return plain;
-}
-
-/** Padmé (Nikitin et al., "Reducing metadata leakage from encrypted files", 2019), at least 1 KiB. */
-export function paddedBytes(bytes: number): number {
-  const length = Math.max(bytes, 1024);
-  const exponent = 31 - Math.clz32(length);
-  const lowBits = exponent - (32 - Math.clz32(exponent));
-  const mask = 2 ** lowBits - 1;
-  return Math.ceil(length / (mask + 1)) * (mask + 1);
 }
 
 function decodeBody(plain: Uint8Array, what: string, padded: boolean): RecordBody {

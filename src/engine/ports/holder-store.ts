@@ -16,7 +16,7 @@ export interface HolderState {
   readonly claims: readonly HolderClaim[];
   /** The last slot a record was sent to, and the ids of the attempts there, oldest first. */
   readonly last: { readonly slot: Slot; readonly ids: readonly RecordId[] } | undefined;
-  /** This holder's volumes contain everything committed up to here, as far as is known; 0: nothing. */
+  /** The volumes were restored from this slot since the last claim, so they contain everything committed up to it; 0: they were not. */
   readonly includes: Slot;
 }
 

@@ -1,0 +1,315 @@
+/**
+ * The writer of a lineage: one create-only record after the other, each at the slot after the last. What makes it safe:
+ *
+ * - A slot is taken once. A successor's CLAIM takes the lowest empty slot, which is the one this writer would use next, so the
+ *   writer meets it there and ends (fenced), however late it wakes.
+ * - What a killed process of the same holder still had in flight can only land at the first slot after a restart, and is met
+ *   there too: a valid record of the own epoch is adopted, and what was captured meanwhile is made anew for the next slot.
+ * - Packs name the slot whose record may introduce them, so nothing that was sealed for one slot is ever listed by another.
+ *
+ * No LIST and no GET while nothing goes wrong: one create per record.
+ */
+import { setRoot } from '../format/keys.ts';
+import { logKey } from '../format/object-keys.ts';
+import {
+  encodeRecord,
+  type InlinedPack,
+  type Label,
+  type LogRecord,
+  packEntryName,
+  recordBytesMax,
+  type RecordBody,
+  type RecordHeader,
+  type RecordLink,
+  type RecordTotals,
+} from '../format/record.ts';
+import { compareBytes, emptyBytes, equalBytes, utf8Bytes } from '../model/bytes.ts';
+import type { VolumeCheckpoint } from '../model/checkpoint.ts';
+import { HoldfastError, invariant } from '../model/errors.ts';
+import { type Epoch, nextSlot, type RecordId, type Slot, toRecordId } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { HolderState, HolderStore } from '../ports/holder-store.ts';
+import type { ObjectWriter } from '../ports/object-store.ts';
+import type { RandomSource } from '../ports/random.ts';
+import { addToBase } from './base.ts';
+import { createObject } from './create-object.ts';
+import { judgeOccupant } from './fence.ts';
+import { type CommitBase, type CommitRequest, type Committed, type LineageWriter, Rebased } from './lineage-writer.ts';
+import type { LineageLog } from './log.ts';
+import { packListOf } from './pack-list.ts';
+import type { DomainAccess } from './repository.ts';
+
+/** What a writer works with; the same for all its records. */
+export interface WriterParts {
+  readonly store: ObjectWriter;
+  readonly access: DomainAccess;
+  readonly log: LineageLog;
+  readonly holder: HolderStore;
+  readonly holderName: string;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+}
+
+export interface WriterStart {
+  readonly epoch: Epoch;
+  readonly previousClaim: Slot;
+  /** The newest valid record of the log. */
+  readonly newest: LogRecord;
+  readonly base: CommitBase | undefined;
+  readonly state: HolderState;
+  readonly restorePending: boolean;
+}
+
+/** Attempts at one slot that are remembered; more are only made by a store that never answers. */
+const rememberedAttemptsMax = 16;
+
+export class LogWriter implements LineageWriter {
+  readonly epoch: Epoch;
+  readonly #parts: WriterParts;
+  readonly #previousClaim: Slot;
+  #slot: Slot;
+  #newest: RecordLink;
+  #base: CommitBase | undefined;
+  #state: HolderState;
+  #restorePending: boolean;
+  /** Set while the newest record is this epoch's SEAL. */
+  #sealed: Committed | undefined;
+  #fenced: HoldfastError | undefined;
+  #busy = false;
+
+  constructor(parts: WriterParts, start: WriterStart) {
+    this.#parts = parts;
+    this.epoch = start.epoch;
+    this.#previousClaim = start.previousClaim;
+    this.#newest = { slot: start.newest.header.slot, digest: start.newest.digest };
+    this.#slot = nextSlot(start.newest.header.slot);
+    this.#base = start.base;
+    this.#state = start.state;
+    this.#restorePending = start.restorePending;
+    if (start.newest.header.kind === 'SEAL') this.#sealed = committedOf(start.newest, emptyBytes);
+  }
+
+  get slot(): Slot {
+    return this.#slot;
+  }
+
+  get base(): CommitBase | undefined {
+    return this.#base;
+  }
+
+  get newest(): RecordLink {
+    return this.#newest;
+  }
+
+  get restorePending(): boolean {
+    return this.#restorePending;
+  }
+
+  restoreCompleted(): void {
+    this.#restorePending = false;
+  }
+
+  async commit(request: CommitRequest): Promise<Committed> {
+    invariant(
+      request.kind !== 'CHECKPOINT' || !this.#restorePending,
+      'no CHECKPOINT is written before the restore is complete',
+    );
+    return await this.#alone(async () => {
+      const packs = packListOf(request, this.#base, this.#slot, this.epoch);
+      const volumes = [...request.volumes].sort((a, b) => (a.name < b.name ? -1 : 1));
+      const root = setRoot(
+        this.#parts.access.keys,
+        volumes.map(({ name, root: { id } }) => ({ name, id })),
+      );
+      const inlined = request.inlined.map(({ summary, bytes }): InlinedPack => {
+        const entry = packs.find((pack) => packEntryName(pack) === summary.name);
+        invariant(entry !== undefined, 'an inlined pack is listed');
+        return { entry, bytes };
+      });
+      inlined.sort((a, b) => a.entry.pack - b.entry.pack);
+      const record = await this.#append(
+        {
+          kind: request.kind,
+          suspect: request.suspect,
+          consistency: request.consistency,
+          labels: labelsOf(request.labels),
+          totals: totalsOf(volumes, request),
+          packs,
+        },
+        { setRoot: root, volumes },
+        inlined,
+        request.signal,
+      );
+      this.#base = addToBase(this.#base, record, volumes);
+      this.#sealed = undefined;
+      return committedOf(record, root);
+    });
+  }
+
+  async seal(options: { readonly signal?: AbortSignal } = {}): Promise<Committed> {
+    return await this.#alone(async () => {
+      while (this.#sealed === undefined) {
+        try {
+          const record = await this.#append(sealFields, undefined, [], options.signal);
+          this.#sealed = committedOf(record, emptyBytes);
+        } catch (error) {
+          // A SEAL carries no packs, so junk only moves it to the next slot, and an adopted SEAL is as good as this one.
+          if (!(error instanceof Rebased) || (error.adopted !== undefined && this.#sealed === undefined)) throw error;
+        }
+      }
+      return this.#sealed;
+    });
+  }
+
+  /** One record at a time: whoever runs two at once has built packs for one slot twice. */
+  async #alone<Result>(work: () => Promise<Result>): Promise<Result> {
+    invariant(!this.#busy, 'a lineage has one writer at a time');
+    if (this.#fenced !== undefined) throw this.#fenced;
+    this.#busy = true;
+    try {
+      return await work();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #append(
+    fields: RecordFields,
+    body: RecordBody | undefined,
+    inlined: readonly InlinedPack[],
+    signal: AbortSignal | undefined,
+  ): Promise<LogRecord> {
+    const { access, log, clock, random, holderName } = this.#parts;
+    const slot = this.#slot;
+    const id = toRecordId(random.bytes(32));
+    const header: RecordHeader = {
+      ...fields,
+      repository: access.repository,
+      domain: access.domain,
+      lineage: log.lineage,
+      slot,
+      id,
+      epoch: this.epoch,
+      generation: access.dataKey.generation,
+      holder: this.#state.holder,
+      holderName,
+      previousClaim: this.#previousClaim,
+      base: undefined,
+      predecessor: this.#newest,
+      timeMs: Math.floor(clock.nowMs()),
+      origins: [],
+    };
+    const { bytes, record } = encodeRecord(header, body, inlined, { ...access, signingSeed: access.keys.signingSeed });
+    await this.#remember(slot, id);
+    const creation = await createObject(this.#parts, logKey(log.lineage, slot), bytes, {
+      bytesMax: recordBytesMax,
+      signal,
+    });
+    if (creation.outcome === 'exists') return await this.#giveWay(creation.occupant);
+    if (creation.outcome === 'vanished') return await this.#lookAgain(signal);
+    this.#advance(record);
+    return record;
+  }
+
+  /** Durable before the record is sent: whatever this process leaves in flight is known to the next one. */
+  async #remember(slot: Slot, id: RecordId): Promise<void> {
+    const before = this.#state.last?.slot === slot ? this.#state.last.ids : [];
+    const ids = [...before, id].slice(-rememberedAttemptsMax);
+    const state = { ...this.#state, last: { slot, ids } };
+    await this.#parts.holder.save(state);
+    this.#state = state;
+  }
+
+  #advance(record: LogRecord): void {
+    this.#newest = { slot: record.header.slot, digest: record.digest };
+    this.#slot = nextSlot(record.header.slot);
+  }
+
+  /** Something else stands at the slot. */
+  async #giveWay(occupant: Uint8Array | undefined): Promise<never> {
+    const { log } = this.#parts;
+    const slot = this.#slot;
+    const reading =
+      occupant === undefined
+        ? ({ valid: false, reason: 'too-large', detail: 'larger than any record' } as const)
+        : log.readBytes(slot, occupant);
+    const verdict = judgeOccupant(reading, this.epoch);
+    if (verdict === 'skip' || !reading.valid) {
+      this.#slot = nextSlot(slot);
+      throw new Rebased(undefined, this.#slot);
+    }
+    const { record } = reading;
+    if (verdict === 'fenced') throw this.#fence(record);
+    this.#adopt(record);
+    throw new Rebased(record, this.#slot);
+  }
+
+  #adopt(record: LogRecord): void {
+    const { kind, slot, predecessor } = record.header;
+    if (predecessor?.slot !== this.#newest.slot || !equalBytes(predecessor.digest, this.#newest.digest)) {
+      throw new HoldfastError(
+        'E_DAMAGED',
+        `record ${slot} has the epoch of this writer but does not follow record ${this.#newest.slot}`,
+      );
+    }
+    this.#sealed = kind === 'SEAL' ? committedOf(record, emptyBytes) : undefined;
+    if (kind !== 'SEAL') this.#base = addToBase(this.#base, record, this.#parts.log.body(record).volumes);
+    this.#advance(record);
+  }
+
+  #fence(by: LogRecord): HoldfastError {
+    const { kind, slot, holder, holderName } = by.header;
+    this.#fenced = new HoldfastError('E_FENCED', `slot ${slot} holds a ${kind} of ${holderName || holder}`, {
+      details: { slot, kind, holder, holderName },
+    });
+    return this.#fenced;
+  }
+
+  /** The slot was taken and is empty again: only somebody far ahead of this writer can have trimmed it. */
+  async #lookAgain(signal: AbortSignal | undefined): Promise<never> {
+    const { log } = this.#parts;
+    const { record } = await log.head({ signal });
+    if (record !== undefined && record.header.slot > this.#newest.slot) throw this.#fence(record);
+    throw new HoldfastError(
+      'E_STORE_IO',
+      `the store said that ${logKey(log.lineage, this.#slot)} exists, and then that it does not`,
+    );
+  }
+}
+
+type RecordFields = Pick<RecordHeader, 'kind' | 'suspect' | 'consistency' | 'labels' | 'totals' | 'packs'>;
+
+const noTotals: RecordTotals = { files: 0, entries: 0, bytes: 0, newBytes: 0, storedBytes: 0 };
+
+const sealFields: RecordFields = {
+  kind: 'SEAL',
+  suspect: false,
+  consistency: undefined,
+  labels: [],
+  totals: noTotals,
+  packs: [],
+};
+
+function committedOf(record: LogRecord, root: Uint8Array): Committed {
+  return { slot: record.header.slot, id: record.header.id, digest: record.digest, root, bytes: record.bytes };
+}
+
+function labelsOf(labels: Readonly<Record<string, string>> | undefined): readonly Label[] {
+  const list = Object.entries(labels ?? {}).map(([name, value]) => ({ name, value }));
+  return list.sort((a, b) => compareBytes(utf8Bytes(a.name), utf8Bytes(b.name)));
+}
+
+function totalsOf(
+  volumes: readonly VolumeCheckpoint[],
+  request: Pick<CommitRequest, 'newBytes' | 'uploaded' | 'inlined'>,
+): RecordTotals {
+  let [files, entries, bytes, storedBytes] = [0, 0, 0, 0];
+  for (const { root } of volumes) {
+    files += root.sums.files;
+    entries += root.sums.entries;
+    bytes += root.sums.bytes;
+  }
+  for (const pack of request.uploaded) storedBytes += pack.bytes;
+  for (const pack of request.inlined) storedBytes += pack.bytes.length;
+  return { files, entries, bytes, newBytes: request.newBytes, storedBytes };
+}

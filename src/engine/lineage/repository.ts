@@ -1,0 +1,281 @@
+/**
+ * Making and opening a repository, and the keys of its domains. Everything is create-only: of two that begin the same domain at
+ * once, the loser reads and uses what the winner wrote.
+ */
+import {
+  deriveDomainKeys,
+  type DataKey,
+  type DomainKeys,
+  publicKeyOf,
+  secretBytes,
+  toDataKey,
+} from '../format/keys.ts';
+import { domainKeyKey, domainKeyPrefix, parseDomainKeyKey, repositoryObjectKey } from '../format/object-keys.ts';
+import {
+  type DomainKeyObject,
+  domainKeyObjectBytesMax,
+  domainKeyObjectToSeal,
+  type Encryption,
+  plainSeal,
+  readDomainKeyObject,
+  readRepositoryObject,
+  type RepositoryObject,
+  repositoryObjectBytesMax,
+  repositoryObjectToSeal,
+  withSeal,
+} from '../format/repository.ts';
+import { formatVersion } from '../format/versions.ts';
+import { emptyBytes, equalBytes, toHex } from '../model/bytes.ts';
+import { HoldfastError, isHoldfastError } from '../model/errors.ts';
+import { type LineageName, toLineageName } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { KeyRing } from '../ports/key-ring.ts';
+import type { ObjectReader, ObjectWriter } from '../ports/object-store.ts';
+import type { RandomSource } from '../ports/random.ts';
+import { createObject } from './create-object.ts';
+
+/** Everything a process needs to read and write one key domain; a pod is given this and never the repository key. */
+export interface DomainAccess {
+  /** Id of the repository. */
+  readonly repository: string;
+  readonly domain: string;
+  readonly keys: DomainKeys;
+  /** The newest generation: what is written now is encrypted with it. */
+  readonly dataKey: DataKey;
+  /** All generations, ascending. */
+  readonly dataKeys: readonly DataKey[];
+  /** Verifies the records of the domain. */
+  readonly publicKey: Uint8Array;
+}
+
+export interface MakeOptions {
+  readonly store: ObjectWriter;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly signal?: AbortSignal;
+}
+
+export interface Repository {
+  /** 32 hexadecimal digits. */
+  readonly id: string;
+  readonly encryption: Encryption;
+  readonly formatVersion: number;
+  /** E_NOT_FOUND when the domain has no keys; E_KEY_WRONG, E_DAMAGED. */
+  openDomain(domain: string, options?: { readonly signal?: AbortSignal }): Promise<DomainAccess>;
+  /** The same, making the domain's keys when there are none. */
+  openOrMakeDomain(domain: string, options: MakeOptions): Promise<DomainAccess>;
+}
+
+export interface RepositorySettings {
+  readonly keyRing: KeyRing | undefined;
+  /** What was asked for; undefined: whatever the repository says. */
+  readonly encryption?: Encryption | undefined;
+}
+
+/** The workload: a lineage's name without its last part, the replica slot. A name of one part is its own domain. */
+export function domainOf(lineage: LineageName): string {
+  const at = lineage.lastIndexOf('/');
+  return at < 0 ? lineage : lineage.slice(0, at);
+}
+
+/**
+ * Makes the repository of an empty store. E_REPOSITORY_EXISTS when there is one; E_KEY_MISSING or E_ENCRYPTION_MISMATCH unless
+ * it is either encrypted and has a key, or neither.
+ */
+export async function createRepository(
+  settings: RepositorySettings & { readonly encryption: Encryption },
+  options: MakeOptions,
+): Promise<Repository> {
+  const { keyRing, encryption } = settings;
+  refuseHalfConfigured(settings, encryption);
+  const repository: RepositoryObject = {
+    id: toHex(options.random.bytes(16)),
+    formatVersion,
+    encryption,
+    createdMs: Math.floor(options.clock.nowMs()),
+    keyId: keyRing?.keyId ?? '',
+    publicKey: keyRing?.publicKey ?? emptyBytes,
+  };
+  const bytes = await sealed(repositoryObjectToSeal(repository), keyRing);
+  readRepositoryObject(bytes);
+  const made = await createObject(options, repositoryObjectKey, bytes, {
+    bytesMax: repositoryObjectBytesMax,
+    signal: options.signal,
+  });
+  if (made.outcome !== 'created') {
+    throw new HoldfastError('E_REPOSITORY_EXISTS', `${repositoryObjectKey} exists in this store`);
+  }
+  return new StoredRepository(options.store, repository, keyRing);
+}
+
+/**
+ * Opens the repository of a store. E_REPOSITORY_MISSING, which is never a first boot; E_KEY_MISSING, E_KEY_WRONG,
+ * E_ENCRYPTION_MISMATCH, E_FORMAT_NEWER, E_DAMAGED.
+ */
+export async function openRepository(
+  store: ObjectReader,
+  settings: RepositorySettings,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<Repository> {
+  const bytes = await store.get(repositoryObjectKey, { ...options, bytesMax: repositoryObjectBytesMax });
+  if (bytes === undefined) {
+    throw new HoldfastError('E_REPOSITORY_MISSING', `there is no ${repositoryObjectKey} in this store`);
+  }
+  const repository = readRepositoryObject(bytes);
+  refuseHalfConfigured(settings, repository.encryption);
+  const { keyRing } = settings;
+  if (keyRing !== undefined && keyRing.keyId !== repository.keyId) {
+    throw new HoldfastError('E_KEY_WRONG', `the repository uses key ${repository.keyId}, this is ${keyRing.keyId}`);
+  }
+  if (keyRing !== undefined && !equalBytes(keyRing.publicKey, repository.publicKey)) {
+    throw new HoldfastError('E_DAMAGED', 'the repository object names the key but was not signed by it');
+  }
+  return new StoredRepository(store, repository, keyRing);
+}
+
+function refuseHalfConfigured(settings: RepositorySettings, actual: Encryption): void {
+  const { keyRing, encryption } = settings;
+  if (encryption !== undefined && encryption !== actual) {
+    throw new HoldfastError(
+      'E_ENCRYPTION_MISMATCH',
+      `encryption ${encryption} was asked for, the repository has ${actual}`,
+    );
+  }
+  if (actual === 'none' && keyRing !== undefined) {
+    throw new HoldfastError('E_ENCRYPTION_MISMATCH', 'a key was given for a repository without encryption');
+  }
+  if (actual !== 'none' && keyRing === undefined) {
+    throw new HoldfastError('E_KEY_MISSING', `a repository with encryption ${actual} needs its key`);
+  }
+}
+
+async function sealed(bytes: Uint8Array, keyRing: KeyRing | undefined): Promise<Uint8Array> {
+  return withSeal(bytes, keyRing === undefined ? plainSeal(bytes) : await keyRing.sign(bytes));
+}
+
+class StoredRepository implements Repository {
+  readonly id: string;
+  readonly encryption: Encryption;
+  readonly formatVersion: number;
+  readonly #store: ObjectReader;
+  readonly #object: RepositoryObject;
+  readonly #keyRing: KeyRing | undefined;
+
+  constructor(store: ObjectReader, object: RepositoryObject, keyRing: KeyRing | undefined) {
+    this.id = object.id;
+    this.encryption = object.encryption;
+    this.formatVersion = object.formatVersion;
+    this.#store = store;
+    this.#object = object;
+    this.#keyRing = keyRing;
+  }
+
+  async openDomain(domain: string, options: { readonly signal?: AbortSignal } = {}): Promise<DomainAccess> {
+    const access = await this.#findDomain(domain, options);
+    if (access === undefined) {
+      throw new HoldfastError('E_NOT_FOUND', `nothing was ever stored for ${domain} in this repository`);
+    }
+    return access;
+  }
+
+  async openOrMakeDomain(domain: string, options: MakeOptions): Promise<DomainAccess> {
+    toLineageName(domain);
+    const found = await this.#findDomain(domain, options);
+    if (found !== undefined) return found;
+    const made = await this.#newDomain(domain, options);
+    const bytes = await sealed(domainKeyObjectToSeal(made), this.#keyRing);
+    this.#readKey(bytes, domain, made.generation);
+    await createObject(options, domainKeyKey(domain, made.generation), bytes, {
+      bytesMax: domainKeyObjectBytesMax,
+      signal: options.signal,
+    });
+    // Whoever won: what stands there now is what both use.
+    return await this.openDomain(domain, options);
+  }
+
+  async #newDomain(domain: string, options: MakeOptions): Promise<DomainKeyObject> {
+    const secret = options.random.bytes(secretBytes);
+    const generation = 1;
+    const wrapped = this.#keyRing;
+    return {
+      repository: this.id,
+      domain,
+      generation,
+      createdMs: Math.floor(options.clock.nowMs()),
+      publicKey: publicKeyOf(deriveDomainKeys(secret).signingSeed),
+      domainSecret: wrapped === undefined ? secret : await wrapped.wrap(secret, this.#secretContext(domain)),
+      dataKey:
+        wrapped === undefined
+          ? emptyBytes
+          : await wrapped.wrap(options.random.bytes(secretBytes), this.#dataKeyContext(domain, generation)),
+    };
+  }
+
+  #secretContext(domain: string): string {
+    return `holdfast/1/domain-secret ${this.id} ${domain}`;
+  }
+
+  #dataKeyContext(domain: string, generation: number): string {
+    return `holdfast/1/data-key ${this.id} ${domain} ${generation}`;
+  }
+
+  #readKey(bytes: Uint8Array, domain: string, generation: number): DomainKeyObject {
+    return readDomainKeyObject(bytes, { repository: this.#object, domain, generation });
+  }
+
+  /**
+   * Junk beside genuine generations is passed over, since whoever can create objects could otherwise lock everybody out; when
+   * nothing genuine is left the domain counts as damaged, not as new.
+   */
+  async #findDomain(domain: string, options: { readonly signal?: AbortSignal }): Promise<DomainAccess | undefined> {
+    const waiting = options.signal === undefined ? {} : { signal: options.signal };
+    const listed = await this.#store.list(domainKeyPrefix(domain), waiting);
+    const generations = listed
+      .map(({ key }) => parseDomainKeyKey(domain, key))
+      .filter((generation) => generation !== undefined)
+      .sort((a, b) => a - b);
+    const genuine: DomainKeyObject[] = [];
+    let damage: HoldfastError | undefined;
+    for (const generation of generations) {
+      try {
+        const bytes = await this.#store.get(domainKeyKey(domain, generation), {
+          ...waiting,
+          bytesMax: domainKeyObjectBytesMax,
+        });
+        if (bytes !== undefined) genuine.push(this.#readKey(bytes, domain, generation));
+      } catch (error) {
+        if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
+        damage = error;
+      }
+    }
+    const newest = genuine.at(-1);
+    if (newest === undefined && damage !== undefined) throw damage;
+    return newest === undefined ? undefined : await this.#openKeys(domain, genuine, newest);
+  }
+
+  async #openKeys(
+    domain: string,
+    generations: readonly DomainKeyObject[],
+    newest: DomainKeyObject,
+  ): Promise<DomainAccess> {
+    const secret = await this.#unwrap(newest.domainSecret, this.#secretContext(domain));
+    if (secret.length !== secretBytes)
+      throw new HoldfastError('E_DAMAGED', `the secret of domain ${domain} has a wrong length`);
+    const keys = deriveDomainKeys(secret);
+    const publicKey = publicKeyOf(keys.signingSeed);
+    if (!generations.every((generation) => equalBytes(generation.publicKey, publicKey))) {
+      throw new HoldfastError('E_DAMAGED', `the keys of domain ${domain} do not belong together`);
+    }
+    const dataKeys: DataKey[] = [];
+    for (const { generation, dataKey } of generations) {
+      const key =
+        this.#keyRing === undefined ? undefined : await this.#unwrap(dataKey, this.#dataKeyContext(domain, generation));
+      dataKeys.push(toDataKey(generation, key, keys.plainTagKey));
+    }
+    return { repository: this.id, domain, keys, dataKey: dataKeys.at(-1) as DataKey, dataKeys, publicKey };
+  }
+
+  async #unwrap(wrapped: Uint8Array, context: string): Promise<Uint8Array> {
+    return this.#keyRing === undefined ? wrapped : await this.#keyRing.unwrap(wrapped, context);
+  }
+}
