@@ -1,0 +1,477 @@
+/**
+ * The walk of one volume in key order, by directory descriptors, compared with the scan cache: what is new, changed or gone.
+ *
+ * Invariants: operations come in strictly ascending key order. A name is either reported, unchanged since the cached scan, or
+ * skipped with a reason; none is passed over silently. No symlink is followed. Descriptors of far ancestors are closed and
+ * opened again through `..`, checked by device and inode, so depth is bounded by memory alone.
+ */
+import { createHash } from 'node:crypto';
+import { invariant } from '../model/errors.ts';
+import type { SkipReason } from '../model/checkpoint.ts';
+import { childKey, descendantsEnd } from '../model/rel-path.ts';
+import {
+  type DirectoryBlock,
+  fileType,
+  fileTypeMask,
+  readI64,
+  recordName,
+  statOffset,
+  statRecordBytes,
+  viewOf,
+} from '../model/stat-record.ts';
+import { type Descriptor, FileTreeError, type FileTreeReader } from '../ports/file-tree.ts';
+import { statBytes } from './lane-job.ts';
+import { type CachedBlock, equalBlocks, type ScanCacheReader, type ScanCacheWriter } from './scan-cache.ts';
+import type { Selection } from './select.ts';
+
+/** An open directory, shared between the walk and the jobs that read its names; closed by the last of them. */
+export class DirectoryHandle {
+  readonly descriptor: Descriptor;
+  readonly #files: FileTreeReader;
+  #holders = 1;
+
+  constructor(files: FileTreeReader, descriptor: Descriptor) {
+    this.#files = files;
+    this.descriptor = descriptor;
+  }
+
+  hold(): void {
+    this.#holders++;
+  }
+
+  release(): void {
+    this.#holders--;
+    invariant(this.#holders >= 0, 'a directory is released once per holder');
+    if (this.#holders === 0) this.#files.close(this.descriptor);
+  }
+}
+
+/** Where in the new cache an entry stands, to mark it dirty later. */
+export interface CachePosition {
+  readonly block: number;
+  readonly index: number;
+}
+
+export type ScanOperation =
+  | {
+      readonly kind: 'read';
+      readonly key: Uint8Array;
+      readonly directory: DirectoryHandle;
+      readonly name: Uint8Array;
+      /** 64 stat bytes as listed. */
+      readonly stat: Uint8Array;
+      readonly size: number;
+      readonly position: CachePosition;
+      /** Device and inode of a file with several names, else empty. */
+      readonly group: string;
+      /** False when only doubt made it be read again: its stat is what it was. */
+      readonly changed: boolean;
+    }
+  | {
+      readonly kind: 'hardlink';
+      readonly key: Uint8Array;
+      readonly target: Uint8Array;
+      readonly group: string;
+      readonly position: CachePosition;
+      readonly changed: boolean;
+    }
+  | { readonly kind: 'delete'; readonly key: Uint8Array }
+  | { readonly kind: 'delete-range'; readonly from: Uint8Array; readonly to: Uint8Array | undefined };
+
+export interface ScanBatch {
+  readonly operations: readonly ScanOperation[];
+  /** Sum of the sizes to read. */
+  readonly readBytes: number;
+}
+
+export interface ScanTotals {
+  entries: number;
+  files: number;
+  bytes: number;
+}
+
+export interface ScanRequest {
+  readonly files: FileTreeReader;
+  readonly root: Descriptor;
+  readonly selection: Selection;
+  readonly previous: ScanCacheReader | undefined;
+  readonly next: ScanCacheWriter | undefined;
+  /** Entries whose mtime or ctime is at or after this are dirty: a later write may leave the same stamps. */
+  readonly freshFromMs: number;
+  /** Unchanged regular files of the previous scan must be read all the same (no writeback: mapped writes leave no trace). */
+  readonly distrustContent: boolean;
+  readonly onSkip: (key: Uint8Array, reason: SkipReason, errno: string) => void;
+  readonly totals: ScanTotals;
+}
+
+const batchOperationsMax = 512;
+const batchBytesMax: number = 4 * 1024 * 1024;
+/** Each holds a descriptor until its batch is done; the default limit of a process is 1024. */
+const batchDirectoriesMax = 24;
+const openFramesMax = 192;
+
+interface Frame {
+  handle: DirectoryHandle | undefined;
+  readonly key: Uint8Array;
+  readonly depth: number;
+  readonly block: DirectoryBlock;
+  readonly view: DataView;
+  readonly blockNumber: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly previous: CachedBlock | undefined;
+  readonly previousView: DataView | undefined;
+  readonly equal: boolean;
+  index: number;
+  previousIndex: number;
+}
+
+export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
+  const { files, selection, previous, next, totals } = request;
+  const rootStat = files.stat(request.root);
+  const rootDevice = rootStat.device;
+  /** Device and inode → first key in key order. */
+  const groups = new Map<string, Uint8Array>();
+  let operations: ScanOperation[] = [];
+  let readBytes = 0;
+  let directoriesHeld = 0;
+  const stack: Frame[] = [];
+
+  const open = (
+    handle: DirectoryHandle,
+    key: Uint8Array,
+    depth: number,
+    device: bigint,
+    inode: bigint,
+    hadBlock: boolean,
+  ): boolean => {
+    let block: DirectoryBlock;
+    try {
+      block = files.list(handle.descriptor);
+    } catch (error) {
+      if (!(error instanceof FileTreeError)) throw error;
+      handle.release();
+      if (hadBlock) previous?.skipSubtree(depth);
+      if (depth === 0) throw error;
+      request.onSkip(key, error.errno === 'ENOENT' ? 'vanished' : 'unreadable', error.errno);
+      operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+      return false;
+    }
+    const cached = hadBlock && previous?.nextDepth() === depth ? previous.next() : undefined;
+    const equal = cached !== undefined && equalBlocks(block, cached);
+    stack.push({
+      handle,
+      key,
+      depth,
+      block,
+      view: viewOf(block.records),
+      blockNumber: next?.blocks ?? 0,
+      device,
+      inode,
+      previous: cached,
+      previousView: cached === undefined ? undefined : viewOf(cached.records),
+      equal,
+      index: 0,
+      previousIndex: 0,
+    });
+    if (next !== undefined) {
+      if (cached !== undefined && equal) next.keep(cached);
+      else next.add(depth, block);
+    }
+    const far = stack[stack.length - 1 - openFramesMax];
+    if (far?.handle !== undefined && far.depth > 0) {
+      far.handle.release();
+      far.handle = undefined;
+    }
+    return true;
+  };
+
+  const rootHandle = new DirectoryHandle(files, request.root);
+  rootHandle.hold();
+  let lastHeld: DirectoryHandle | undefined;
+  try {
+    open(rootHandle, new Uint8Array(0), 0, rootDevice, rootStat.inode, true);
+
+    while (stack.length > 0) {
+      const frame = stack[stack.length - 1] as Frame;
+      const { block, view } = frame;
+      if (frame.index >= block.count) {
+        // What the previous scan had after the last name is gone.
+        if (!frame.equal) passPrevious(frame, undefined, previous, operations);
+        closeFrame(stack, files);
+        continue;
+      }
+      const index = frame.index++;
+      const at = index * statRecordBytes;
+      const mode = view.getUint32(at + statOffset.mode, true);
+      const type = mode & fileTypeMask;
+      const multiple = type === fileType.regular && view.getUint32(at + statOffset.nlink, true) > 1;
+      let cachedAt = -1;
+      if (frame.equal) {
+        cachedAt = index;
+      } else if (frame.previous !== undefined) {
+        cachedAt = passPrevious(frame, recordName(block, view, index), previous, operations);
+      }
+      const dirty = cachedAt >= 0 && frame.previous?.dirty?.has(cachedAt) === true;
+      const sameAsCached = cachedAt >= 0 && (frame.equal || sameRecord(frame, index, cachedAt));
+      const fresh = isFresh(view, at, request.freshFromMs);
+      const cachedType =
+        cachedAt >= 0 ? (frame.previousView as DataView).getUint32(cachedAt * statRecordBytes, true) & fileTypeMask : 0;
+      const cachedDirectory = cachedType === fileType.directory;
+
+      // The common case first: an old, equal entry costs no key and no object.
+      if (
+        sameAsCached &&
+        !dirty &&
+        !fresh &&
+        !multiple &&
+        type !== fileType.directory &&
+        selection.all &&
+        !(request.distrustContent && type === fileType.regular)
+      ) {
+        if (type === fileType.regular) {
+          totals.files++;
+          totals.bytes += readI64(view, at + statOffset.size);
+        } else if (type !== fileType.symlink && type !== fileType.fifo) {
+          request.onSkip(
+            childKey(frame.key, recordName(block, view, index)),
+            type === fileType.socket ? 'socket' : 'device',
+            '',
+          );
+          continue;
+        }
+        totals.entries++;
+        continue;
+      }
+
+      const name = recordName(block, view, index);
+      const key = childKey(frame.key, name);
+      const isDirectory = type === fileType.directory;
+      const position: CachePosition = { block: frame.blockNumber, index };
+      const drop = (reason: SkipReason | undefined): void => {
+        if (reason !== undefined) request.onSkip(key, reason, '');
+        if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
+        if (cachedAt >= 0 || frame.previous === undefined) {
+          operations.push({ kind: 'delete', key });
+          if (isDirectory || cachedDirectory) {
+            operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+          }
+        }
+      };
+      if (!selection.selects(key, isDirectory)) {
+        drop('excluded');
+        continue;
+      }
+      if (type === fileType.socket || type === fileType.characterDevice || type === fileType.blockDevice) {
+        drop(type === fileType.socket ? 'socket' : 'device');
+        continue;
+      }
+      if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) {
+        drop('other-filesystem');
+        continue;
+      }
+      if (fresh) next?.markDirty(position.block, position.index);
+      totals.entries++;
+
+      let group = '';
+      let changed = !sameAsCached;
+      if (multiple) {
+        group = groupOf(view, at);
+        const first = groups.get(group);
+        if (first === undefined) groups.set(group, key);
+        const tag = first === undefined ? firstTag : linkTag(first);
+        const cachedTag = cachedAt >= 0 ? frame.previous?.tags?.get(cachedAt) : undefined;
+        if (cachedTag === undefined || !sameTag(tag, cachedTag)) changed = true;
+        next?.tag(position.block, position.index, tag);
+        totals.files++;
+        if (first !== undefined) {
+          if (changed || dirty) operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
+          continue;
+        }
+        totals.bytes += readI64(view, at + statOffset.size);
+      } else if (type === fileType.regular) {
+        totals.files++;
+        totals.bytes += readI64(view, at + statOffset.size);
+      }
+
+      const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
+      if (changed || doubtful) {
+        const size = type === fileType.regular ? readI64(view, at + statOffset.size) : 0;
+        const handle = openHandle(frame);
+        handle.hold();
+        if (handle !== lastHeld) directoriesHeld++;
+        lastHeld = handle;
+        operations.push({
+          kind: 'read',
+          key,
+          directory: handle,
+          name,
+          stat: block.records.subarray(at, at + statBytes),
+          size,
+          position,
+          group,
+          changed,
+        });
+        readBytes += size;
+      }
+      if (cachedDirectory && !isDirectory) {
+        previous?.skipSubtree(frame.depth + 1);
+        operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+      }
+      if (isDirectory) {
+        const parent = openHandle(frame);
+        const names = block.names;
+        const start = view.getUint32(at + statOffset.nameStart, true);
+        const hadBlock = cachedAt >= 0 && cachedDirectory;
+        try {
+          const descriptor = files.openDirectory(parent.descriptor, { names, start });
+          const stat = files.stat(descriptor);
+          open(new DirectoryHandle(files, descriptor), key, frame.depth + 1, stat.device, stat.inode, hadBlock);
+        } catch (error) {
+          if (!(error instanceof FileTreeError)) throw error;
+          if (hadBlock) previous?.skipSubtree(frame.depth + 1);
+          if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
+          next?.markDirty(position.block, position.index);
+          request.onSkip(key, error.errno === 'ENOENT' ? 'vanished' : 'unreadable', error.errno);
+          operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+        }
+      }
+      if (
+        operations.length >= batchOperationsMax ||
+        readBytes >= batchBytesMax ||
+        directoriesHeld >= batchDirectoriesMax
+      ) {
+        yield { operations, readBytes };
+        operations = [];
+        readBytes = 0;
+        directoriesHeld = 0;
+        lastHeld = undefined;
+      }
+    }
+    yield { operations, readBytes };
+  } finally {
+    for (const frame of stack) frame.handle?.release();
+  }
+}
+
+/**
+ * Moves the previous block's cursor to `name` (or to its end), reporting the names passed as deleted. Returns the previous
+ * index of `name`, or -1.
+ */
+function passPrevious(
+  frame: Frame,
+  name: Uint8Array | undefined,
+  previous: ScanCacheReader | undefined,
+  operations: ScanOperation[],
+): number {
+  const block = frame.previous;
+  const view = frame.previousView;
+  if (block === undefined || view === undefined) return -1;
+  while (frame.previousIndex < block.count) {
+    const index = frame.previousIndex;
+    const old = recordName(block, view, index);
+    const order = name === undefined ? -1 : compareNames(old, name);
+    if (order > 0) return -1;
+    frame.previousIndex++;
+    if (order === 0) return index;
+    const key = childKey(frame.key, old);
+    operations.push({ kind: 'delete', key });
+    if ((view.getUint32(index * statRecordBytes, true) & fileTypeMask) === fileType.directory) {
+      previous?.skipSubtree(frame.depth + 1);
+      operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+    }
+  }
+  return -1;
+}
+
+function compareNames(a: Uint8Array, b: Uint8Array): number {
+  const shared = a.length < b.length ? a.length : b.length;
+  for (let i = 0; i < shared; i++) {
+    const difference = (a[i] as number) - (b[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+function sameRecord(frame: Frame, index: number, cachedIndex: number): boolean {
+  const a = frame.block.records;
+  const b = (frame.previous as CachedBlock).records;
+  const aStart = index * statRecordBytes;
+  const bStart = cachedIndex * statRecordBytes;
+  for (let i = 0; i < statBytes; i++) if (a[aStart + i] !== b[bStart + i]) return false;
+  return true;
+}
+
+function isFresh(view: DataView, at: number, freshFromMs: number): boolean {
+  const seconds = freshFromMs / 1000 - 1;
+  const mtimeSec = readI64(view, at + statOffset.mtimeSec);
+  const ctimeSec = readI64(view, at + statOffset.ctimeSec);
+  if (mtimeSec < seconds && ctimeSec < seconds) return false;
+  return (
+    mtimeSec * 1000 + view.getUint32(at + statOffset.mtimeNsec, true) / 1e6 >= freshFromMs ||
+    ctimeSec * 1000 + view.getUint32(at + statOffset.ctimeNsec, true) / 1e6 >= freshFromMs
+  );
+}
+
+function openHandle(frame: Frame): DirectoryHandle {
+  invariant(frame.handle !== undefined, 'the directory on top of the walk is open');
+  return frame.handle;
+}
+
+const parentName = { names: Uint8Array.of(0x2e, 0x2e, 0), start: 0 } as const;
+
+/** Leaves the top directory; opens its parent again where that had been closed. */
+function closeFrame(stack: Frame[], files: FileTreeReader): void {
+  const frame = stack.pop() as Frame;
+  const parent = stack[stack.length - 1];
+  const handle = frame.handle as DirectoryHandle;
+  if (parent !== undefined && parent.handle === undefined) {
+    parent.handle = reopenParent(stack, handle, files);
+  }
+  handle.release();
+}
+
+function reopenParent(stack: Frame[], child: DirectoryHandle, files: FileTreeReader): DirectoryHandle {
+  const parent = stack[stack.length - 1] as Frame;
+  const descriptor = files.openDirectory(child.descriptor, parentName);
+  const stat = files.stat(descriptor);
+  if (stat.device === parent.device && stat.inode === parent.inode) return new DirectoryHandle(files, descriptor);
+  files.close(descriptor);
+  // The child was moved away under the walk: come down again from the nearest directory that is still open.
+  let from = stack.length - 1;
+  while ((stack[from] as Frame).handle === undefined) from--;
+  let current = (stack[from] as Frame).handle as DirectoryHandle;
+  current.hold();
+  for (let i = from + 1; i < stack.length; i++) {
+    const frame = stack[i] as Frame;
+    const name = new Uint8Array(256);
+    name.set(frame.key.subarray(frame.key.lastIndexOf(0) + 1));
+    try {
+      const next = new DirectoryHandle(files, files.openDirectory(current.descriptor, { names: name, start: 0 }));
+      current.release();
+      current = next;
+    } catch (error) {
+      current.release();
+      throw error;
+    }
+  }
+  return current;
+}
+
+function groupOf(view: DataView, at: number): string {
+  return `${view.getBigUint64(at + statOffset.device, true).toString(36)}:${view.getBigUint64(at + statOffset.inode, true).toString(36)}`;
+}
+
+const firstTag: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+/** What the cache remembers of a further name: of which first name it was a link. */
+function linkTag(first: Uint8Array): Uint8Array {
+  const tag = new Uint8Array(createHash('sha256').update(first).digest().subarray(0, 8));
+  tag[0] = (tag[0] as number) & 0xfe;
+  return tag;
+}
+
+function sameTag(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 0; i < 8; i++) if (a[i] !== b[i]) return false;
+  return true;
+}

@@ -1,0 +1,364 @@
+/**
+ * One pass over one volume: walk, have the changed names read by lanes, and apply the answers to the tree in key order.
+ *
+ * Invariants: at most `windowBatches` jobs are in flight; answers are applied in the order of the walk whatever lane was
+ * faster; a descriptor handed to a job is released when its answer was applied.
+ */
+import { encodeEntry, decodeEntry } from '../format/entry-codec.ts';
+import type { DomainKeys } from '../format/keys.ts';
+import { ByteReader, ByteWriter, compareBytes } from '../model/bytes.ts';
+import type { SkipReason, TreeRoot } from '../model/checkpoint.ts';
+import { HoldfastError } from '../model/errors.ts';
+import { displayPath } from '../model/rel-path.ts';
+import { fileType, fileTypeMask, viewOf } from '../model/stat-record.ts';
+import type { Descriptor, FileTreeReader } from '../ports/file-tree.ts';
+import { listNodes, readList } from '../tree/list.ts';
+import type { NodeSource } from '../tree/node-access.ts';
+import { getEntry, scanTree } from '../tree/tree-reader.ts';
+import type { LeafItem } from '../format/tree-node.ts';
+import type { TreeEditor } from '../tree/tree-editor.ts';
+import { type Hint, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
+import { type CachePosition, type ScanBatch, type ScanOperation, type ScanTotals, scanVolume } from './scan.ts';
+import type { ScanCacheReader, ScanCacheWriter } from './scan-cache.ts';
+import type { Selection } from './select.ts';
+
+const namesKept = 100;
+const windowBatches = 12;
+
+/** Names counted by reason, the first of them kept. */
+export class NameTally {
+  count = 0;
+  readonly names: string[] = [];
+
+  add(key: Uint8Array): void {
+    this.count++;
+    if (this.names.length < namesKept) this.names.push(displayPath(key));
+  }
+}
+
+export interface PassProgress {
+  /** Names read so far in this pass. */
+  onRead(names: number, bytes: number, newBytes: number): void;
+  onScan(totals: ScanTotals): void;
+}
+
+export interface VolumePassRequest {
+  readonly files: FileTreeReader;
+  readonly root: Descriptor;
+  readonly selection: Selection;
+  /** The tree that the editor edits; its entries give the hints. */
+  readonly base: TreeRoot;
+  readonly editor: TreeEditor;
+  readonly source: NodeSource;
+  readonly keys: DomainKeys;
+  readonly previous: ScanCacheReader | undefined;
+  readonly next: ScanCacheWriter | undefined;
+  readonly freshFromMs: number;
+  readonly distrustContent: boolean;
+  /** Gives a job to the least busy lane. */
+  readonly read: (job: Uint8Array, bytes: number) => Promise<Uint8Array> | Uint8Array;
+  /** Called when a batch has been applied; may anchor what there is so far. No job is in flight when `drained` is true. */
+  readonly onApplied: (drain: () => Promise<void>) => Promise<void> | void;
+  readonly progress: PassProgress;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface VolumePassResult {
+  readonly totals: ScanTotals;
+  /** Names whose state differed from what was known before: zero in a pass that met no change. */
+  readonly moved: NameTally;
+  /** Names that never held still while they were read. */
+  readonly fuzzy: NameTally;
+  readonly skipped: ReadonlyMap<SkipReason, NameTally>;
+  /** Names whose writers stats cannot show. */
+  readonly mapped: number;
+  readonly readNames: number;
+  readonly readBytes: number;
+  readonly newBytes: number;
+}
+
+interface Pending {
+  readonly operations: readonly ScanOperation[];
+  readonly reply: Promise<Uint8Array> | Uint8Array | undefined;
+}
+
+export async function runVolumePass(request: VolumePassRequest): Promise<VolumePassResult> {
+  const { editor, keys, source, base, next } = request;
+  const totals: ScanTotals = { entries: 0, files: 0, bytes: 0 };
+  const moved = new NameTally();
+  const fuzzy = new NameTally();
+  const skipped = new Map<SkipReason, NameTally>();
+  const failedGroups = new Set<string>();
+  let mapped = 0;
+  let readNames = 0;
+  let readBytes = 0;
+  let newBytes = 0;
+
+  const skip = (key: Uint8Array, reason: SkipReason): void => {
+    let tally = skipped.get(reason);
+    if (tally === undefined) {
+      tally = new NameTally();
+      skipped.set(reason, tally);
+    }
+    tally.add(key);
+  };
+  const markDirty = (position: CachePosition): void => next?.markDirty(position.block, position.index);
+
+  const merge = request.previous === undefined && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
+  const job = new ReadJobWriter();
+  const linkValue = new ByteWriter(512);
+  const linkPlacement = new ByteWriter(16);
+
+  const applyRead = async (operation: Extract<ScanOperation, { kind: 'read' }>, r: ByteReader): Promise<void> => {
+    const { key, position, group } = operation;
+    const status = r.u8();
+    const flags = r.u8();
+    newBytes += r.varint();
+    readBytes += r.varint();
+    readNames++;
+    if (operation.changed || (flags & readFlag.moved) !== 0) moved.add(key);
+    if (flags !== 0) markDirty(position);
+    if (status === readStatus.stored) {
+      const value = r.blob();
+      const placement = r.blob();
+      if ((flags & readFlag.fuzzy) !== 0) fuzzy.add(key);
+      if ((flags & readFlag.mapped) !== 0) mapped++;
+      const wait = editor.put(key, value, placement);
+      if (wait !== undefined) await wait;
+      return;
+    }
+    const errno = r.text();
+    markDirty(position);
+    if (group !== '') failedGroups.add(group);
+    if (status === readStatus.unreadable) {
+      if (errno === 'EMFILE' || errno === 'ENFILE') {
+        throw new HoldfastError('E_LIMIT', `too many open files while reading ${displayPath(key)}`);
+      }
+      skip(key, 'unreadable');
+    } else {
+      skip(key, 'vanished');
+    }
+    const wait = editor.delete(key);
+    if (wait !== undefined) await wait;
+  };
+
+  const apply = async (pending: Pending): Promise<void> => {
+    const reply = pending.reply === undefined ? undefined : new ByteReader(await pending.reply, 'lane reply');
+    let done = 0;
+    try {
+      for (const operation of pending.operations) {
+        done++;
+        if (operation.kind === 'read') {
+          operation.directory.release();
+          await applyRead(operation, reply as ByteReader);
+          continue;
+        }
+        let wait: void | Promise<void>;
+        if (operation.kind === 'hardlink') {
+          if (operation.changed) moved.add(operation.key);
+          if (failedGroups.has(operation.group)) {
+            markDirty(operation.position);
+            skip(operation.key, 'unreadable');
+            wait = editor.delete(operation.key);
+          } else {
+            linkValue.reset();
+            linkPlacement.reset();
+            encodeEntry({ type: 'hardlink', target: operation.target }, linkValue, linkPlacement);
+            wait = editor.put(operation.key, linkValue.take(), linkPlacement.take());
+          }
+        } else if (operation.kind === 'delete') {
+          moved.add(operation.key);
+          wait = editor.delete(operation.key);
+        } else {
+          wait = editor.deleteRange(operation.from, operation.to);
+        }
+        if (wait !== undefined) await wait;
+      }
+    } finally {
+      for (const operation of pending.operations.slice(done)) {
+        if (operation.kind === 'read') operation.directory.release();
+      }
+    }
+    request.progress.onRead(readNames, readBytes, newBytes);
+  };
+
+  const window: Pending[] = [];
+  const drain = async (): Promise<void> => {
+    while (window.length > 0) await apply(window.shift() as Pending);
+  };
+
+  const submit = async (batch: ScanBatch): Promise<void> => {
+    let operations: readonly ScanOperation[] = batch.operations;
+    if (merge !== undefined) operations = await merge.align(operations);
+    for (const operation of operations) {
+      if (operation.kind !== 'read') continue;
+      const found = merge === undefined ? undefined : merge.entryOf(operation.key);
+      const hints = await hintsFor(operation, base, source, keys, merge === undefined ? 'look-up' : found);
+      job.add({
+        directory: operation.directory.descriptor,
+        name: operation.name,
+        stat: operation.stat,
+        hints: hints.chunks,
+        nodeHints: hints.nodes,
+      });
+    }
+    const reply = job.count > 0 ? request.read(job.take(), batch.readBytes) : undefined;
+    if (reply instanceof Promise) reply.catch(() => undefined);
+    window.push({ operations, reply });
+  };
+
+  const scan = scanVolume({
+    files: request.files,
+    root: request.root,
+    selection: request.selection,
+    previous: request.previous,
+    next,
+    freshFromMs: request.freshFromMs,
+    distrustContent: request.distrustContent,
+    onSkip: skip,
+    totals,
+  });
+  try {
+    for (const batch of scan) {
+      request.signal?.throwIfAborted();
+      if (batch.operations.length === 0) continue;
+      await submit(batch);
+      while (window.length > windowBatches || (window[0] !== undefined && !(window[0].reply instanceof Promise))) {
+        await apply(window.shift() as Pending);
+      }
+      request.progress.onScan(totals);
+      const anchored = request.onApplied(drain);
+      if (anchored !== undefined) await anchored;
+    }
+    await drain();
+    if (merge !== undefined) {
+      for await (const key of merge.rest()) {
+        const wait = editor.delete(key);
+        if (wait !== undefined) await wait;
+        moved.add(key);
+      }
+    }
+  } finally {
+    scan.return(undefined);
+    for (const pending of window) {
+      for (const operation of pending.operations) if (operation.kind === 'read') operation.directory.release();
+    }
+  }
+  request.progress.onScan(totals);
+  return { totals, moved, fuzzy, skipped, mapped, readNames, readBytes, newBytes };
+}
+
+interface Hints {
+  readonly chunks: readonly Hint[];
+  readonly nodes: readonly Hint[];
+}
+
+const noHints: Hints = { chunks: [], nodes: [] };
+
+/** The chunks that the base holds under this name: unchanged ones are not stored again. */
+async function hintsFor(
+  operation: Extract<ScanOperation, { kind: 'read' }>,
+  base: TreeRoot,
+  source: NodeSource,
+  keys: DomainKeys,
+  found: 'look-up' | LeafItem | undefined,
+): Promise<Hints> {
+  if (base.nodeBytes === 0 || operation.size === 0) return noHints;
+  if ((viewOf(operation.stat).getUint32(0, true) & fileTypeMask) !== fileType.regular) return noHints;
+  let item = found === 'look-up' ? await getEntry(base, operation.key, source, keys) : found;
+  if (item === undefined) return noHints;
+  let entry = decodeEntry(item.value, item.placement);
+  if (entry.type === 'hardlink') {
+    // The name was a further one of its group and now comes first: the content is the group's.
+    item = await getEntry(base, entry.target, source, keys);
+    if (item === undefined) return noHints;
+    entry = decodeEntry(item.value, item.placement);
+  }
+  if (entry.type !== 'file') return noHints;
+  const chunks: Hint[] = [];
+  for (const { value } of entry.xattrs) {
+    if (value.kind === 'chunk') chunks.push({ id: value.id, bytes: value.bytes, place: value.place });
+  }
+  if (entry.content.kind === 'inline') {
+    for (const part of entry.content.items) {
+      if (part.kind === 'chunk') chunks.push({ id: part.id, bytes: part.bytes, place: part.place });
+    }
+    return { chunks, nodes: [] };
+  }
+  const nodes: Hint[] = [];
+  for await (const node of listNodes(entry.content, source, keys)) {
+    nodes.push({ id: node.id, bytes: node.nodeBytes, place: node.place });
+  }
+  for await (const items of readList(entry.content, source, keys)) {
+    for (const part of items) {
+      if (part.kind === 'chunk') chunks.push({ id: part.id, bytes: part.bytes, place: part.place });
+    }
+  }
+  return { chunks, nodes };
+}
+
+/**
+ * Without a scan cache every name is reported, so the base is read beside the walk: its entries give the hints, and what it
+ * has but the walk does not is deleted.
+ */
+class BaseMerge {
+  readonly #leaves: AsyncGenerator<readonly LeafItem[]>;
+  #leaf: readonly LeafItem[] = [];
+  #index = 0;
+  #ended = false;
+  #found = new Map<Uint8Array, LeafItem>();
+
+  constructor(base: TreeRoot, source: NodeSource, keys: DomainKeys) {
+    this.#leaves = scanTree(base, source, keys);
+  }
+
+  /** The operations with deletions of what the base has between them. */
+  async align(operations: readonly ScanOperation[]): Promise<ScanOperation[]> {
+    const aligned: ScanOperation[] = [];
+    this.#found = new Map();
+    for (const operation of operations) {
+      // The walk cannot know what the base has; everything it passes over falls out here.
+      if (operation.kind !== 'read' && operation.kind !== 'hardlink') continue;
+      for (;;) {
+        const item = this.#leaf[this.#index];
+        if (item === undefined) {
+          if (this.#ended) break;
+          const step = await this.#leaves.next();
+          if (step.done === true) {
+            this.#ended = true;
+            break;
+          }
+          this.#leaf = step.value;
+          this.#index = 0;
+          continue;
+        }
+        const order = compareBytes(item.key, operation.key);
+        if (order > 0) break;
+        this.#index++;
+        if (order === 0) {
+          this.#found.set(operation.key, item);
+          break;
+        }
+        aligned.push({ kind: 'delete', key: item.key });
+      }
+      aligned.push(operation);
+    }
+    return aligned;
+  }
+
+  /** Of an operation of the batch aligned last. */
+  entryOf(key: Uint8Array): LeafItem | undefined {
+    return this.#found.get(key);
+  }
+
+  async *rest(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      for (; this.#index < this.#leaf.length; this.#index++) yield (this.#leaf[this.#index] as LeafItem).key;
+      if (this.#ended) return;
+      const step = await this.#leaves.next();
+      if (step.done === true) return;
+      this.#leaf = step.value;
+      this.#index = 0;
+    }
+  }
+}
