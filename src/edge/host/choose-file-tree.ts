@@ -1,0 +1,116 @@
+/** Picks the file tree that works on this machine, by trying it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { equalBytes, utf8Bytes } from '../../engine/model/bytes.ts';
+import { HoldfastError } from '../../engine/model/errors.ts';
+import { FileTreeError, type FileTreeWriter } from '../../engine/ports/file-tree.ts';
+import { createNativeFileTree, type NativeFileTree } from './native-file-tree.ts';
+import { type NodeAddressing, NodeFileTree } from './node-file-tree.ts';
+
+export type FileTreeName = 'native' | 'node';
+
+export interface FileTreeChoice {
+  readonly tree: FileTreeWriter;
+  /** For JSON output. */
+  readonly name: FileTreeName;
+  /** Why not the native one; undefined when it was chosen or not asked for. */
+  readonly why: string | undefined;
+  /** False where a descriptor of one thread means nothing to another (macOS): work in one thread there. */
+  readonly sharedDescriptors: boolean;
+}
+
+export interface FileTreeWish {
+  /** Set: this one or an error (E_USAGE), for tests and for people who must know. */
+  readonly only?: FileTreeName;
+  /**
+   * True in a lane: the main thread has tried already, so the choice follows without another trial. `only` should carry
+   * its result.
+   */
+  readonly tried?: boolean;
+}
+
+/**
+ * One tree for the calling thread; each thread chooses its own.
+ */
+export function chooseFileTree({ only, tried = false }: FileTreeWish = {}): FileTreeChoice {
+  let why: string | undefined;
+  if (only !== 'node') {
+    const native = createNativeFileTree();
+    why = native.tree === undefined ? native.why : tried ? undefined : tryOut(native.tree);
+    if (native.tree !== undefined && why === undefined) {
+      return { tree: native.tree, name: 'native', why, sharedDescriptors: true };
+    }
+    if (only === 'native') {
+      throw new HoldfastError('E_USAGE', `the native file tree does not work here: ${why}`, {
+        remedy: 'Leave the choice of the file tree to Holdfast.',
+      });
+    }
+  }
+  const addressing = nodeAddressing();
+  return { tree: new NodeFileTree(addressing), name: 'node', why, sharedDescriptors: addressing === 'proc' };
+}
+
+/** How the fallback must find names here. */
+export function nodeAddressing(): NodeAddressing {
+  if (process.platform !== 'linux') return 'paths';
+  const tree = new NodeFileTree('proc');
+  const root = tree.openRoot('/');
+  try {
+    tree.list(root);
+    return 'proc';
+  } catch {
+    // No /proc in this container.
+    return 'paths';
+  } finally {
+    tree.close(root);
+  }
+}
+
+/** One round trip through the calls a restore and a capture rest on. The reason when it fails. */
+function tryOut(tree: NativeFileTree): string | undefined {
+  let directory: string | undefined;
+  try {
+    directory = mkdtempSync(join(tmpdir(), 'holdfast-probe-'));
+    const root = tree.openRoot(directory);
+    try {
+      return roundTrip(tree, root);
+    } finally {
+      tree.close(root);
+    }
+  } catch (error) {
+    return error instanceof FileTreeError ? error.message : String(error);
+  } finally {
+    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function roundTrip(tree: NativeFileTree, root: ReturnType<NativeFileTree['openRoot']>): string | undefined {
+  const name = { names: utf8Bytes('probe\0'), start: 0 };
+  const content = utf8Bytes('round trip');
+  const times = { mtimeSec: -1, mtimeNsec: 123_456_789 };
+  const nameless = tree.createNameless(root);
+  const file = nameless ?? tree.createExclusive(root, name);
+  tree.write(file, content, 0, content.length, 0);
+  tree.setMode(file, 0o640);
+  tree.setTimes(file, times);
+  if (nameless !== undefined) tree.linkNameless(nameless, root, name);
+  tree.close(file);
+  const listed = tree.list(root);
+  if (listed.count !== 1 || !equalBytes(listed.names, name.names)) return 'a listing differs from what was written';
+  const opened = tree.openFile(root, { names: listed.names, start: 0 });
+  try {
+    const got = new Uint8Array(content.length + 1);
+    const stat = tree.stat(opened);
+    const read = tree.read(opened, got, 0, got.length, 0);
+    const same = read === content.length && equalBytes(got.subarray(0, read), content);
+    if (!same || stat.size !== read || (stat.mode & 0o7777) !== 0o640) return 'a file differs from what was written';
+    // A file system may keep coarser times; a wrong layout would give nonsense.
+    if (Math.abs(stat.mtimeSec - times.mtimeSec) > 2) return 'a time differs from what was written';
+    tree.xattrs(opened);
+    tree.xattrsOfName(root, name);
+  } finally {
+    tree.close(opened);
+  }
+  return undefined;
+}
