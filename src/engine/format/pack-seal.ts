@@ -37,7 +37,7 @@ export type StoreMethod = (typeof storeMethod)[keyof typeof storeMethod];
 
 /** What the additional data says of one part, besides the pack it belongs to. */
 export interface PartLabel {
-  /** Number of the segment; of the footer, the number of segments. */
+  /** Number of the segment; of the footer, 2^32 - 1. */
   readonly number: number;
   readonly kind: PartKind;
   readonly method: StoreMethod;

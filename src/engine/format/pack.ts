@@ -4,7 +4,7 @@
  *   header    8 B   "HFPK", version, flags
  *   segments        each a zstd frame or raw bytes, sealed, with its 16-byte tag
  *   footer          sealed table of the segments
- *   trailer  72 B   what a reader needs to open the footer: salt, first digest, generation, lengths
+ *   trailer  64 B   what a reader needs to open the footer: salt, first digest, generation, length
  *
  * A place names a segment by its number, not by its position. Numbers are given when a segment is opened, so that places
  * are final at once although a data and a metadata segment fill side by side; the footer maps numbers to positions.
@@ -74,13 +74,17 @@ export const segmentPlainBytesMax: number = 1024 * 1024;
 export const rawSegmentPlainBytesMax: number = 8 * 1024 * 1024;
 export const segmentsMax: number = 2 ** 22;
 export const headerBytes = 8;
-export const trailerBytes = 72;
+export const trailerBytes = 64;
 
 const headMagic = [0x48, 0x46, 0x50, 0x4b] as const;
-const tailMagic = [0x48, 0x4f, 0x4c, 0x44, 0x50, 0x41, 0x43, 0x4b] as const;
+const tailMagic = [0x4b, 0x50, 0x46, 0x48] as const;
 const flagEncrypted = 1;
+/** Of the table's count of segments, and of one entry. */
+const tableCountBytes = 4;
 const tableEntryBytes = 12;
-/** The table is rounded up to this, so that its length does not count the segments of a small pack. */
+/** Nonce of the footer; segments have numbers below 2^22. */
+const footerNumber = 0xffff_ffff;
+/** The table is rounded up to this, so that its length does not tell the segments of a small pack, up to 21. */
 const tableStepBytes = 256;
 /** Packs from here on are not padded. */
 const paddingBelowBytes = 1024 * 1024;
@@ -154,9 +158,9 @@ export class PackWriter {
     this.#meta = new SegmentBuffer(partKind.meta, options.metaSegmentBytes);
   }
 
-  /** Bytes of the pack so far, its table included: never decreases, and is what a size target is compared with. */
+  /** Bytes of the pack so far, with the table they will need: what a size target is compared with. */
   get emittedBytes(): number {
-    return this.#position + tableEntryBytes * this.#opened;
+    return this.#position + (this.#finished ? 0 : tableEntryBytes * this.#opened);
   }
 
   /** Plain bytes that wait in open segments. */
@@ -205,10 +209,11 @@ export class PackWriter {
     const footerBytes = tableBytes(segments) + tagBytes;
     const bytes = this.#position + footerBytes + trailerBytes;
     const table = new Uint8Array(tableBytes(segments));
-    table.set(this.#table.view(), 0);
+    new DataView(table.buffer).setUint32(0, segments, true);
+    table.set(this.#table.view(), tableCountBytes);
     const tail = new Uint8Array(footerBytes + trailerBytes);
-    this.#sealWith(table).seal(footerLabel(segments, bytes), table, tail);
-    tail.set(this.#trailer(footerBytes, segments), footerBytes);
+    this.#sealWith(table).seal(footerLabel(bytes), table, tail);
+    tail.set(this.#trailer(footerBytes), footerBytes);
     this.#send(tail);
     this.#data.drop();
     this.#meta.drop();
@@ -304,13 +309,12 @@ export class PackWriter {
     this.#position += bytes.length;
   }
 
-  #trailer(footerBytes: number, segments: number): Uint8Array {
+  #trailer(footerBytes: number): Uint8Array {
     const { salt, dataKey } = this.#options;
     const writer = new ByteWriter(trailerBytes);
     writer.raw(salt);
     writer.raw(this.#firstDigest);
     writer.u32(dataKey.generation);
-    writer.u32(segments);
     writer.u32(footerBytes);
     writer.u8(packVersion);
     writer.u8(flagsOf(dataKey));
@@ -361,11 +365,11 @@ function flagsOf(dataKey: DataKey): number {
 }
 
 function tableBytes(segments: number): number {
-  return Math.ceil((segments * tableEntryBytes) / tableStepBytes) * tableStepBytes;
+  return Math.ceil((tableCountBytes + segments * tableEntryBytes) / tableStepBytes) * tableStepBytes;
 }
 
-function footerLabel(segments: number, packBytes: number) {
-  return { number: segments, kind: partKind.footer, method: storeMethod.raw, plainBytes: packBytes } as const;
+function footerLabel(packBytes: number) {
+  return { number: footerNumber, kind: partKind.footer, method: storeMethod.raw, plainBytes: packBytes } as const;
 }
 
 export interface PackTrailer {
@@ -375,7 +379,7 @@ export interface PackTrailer {
   readonly generation: number;
 }
 
-/** Reads the last 72 bytes of a pack, or more. E_DAMAGED when they are not the end of a pack. */
+/** Reads the last 64 bytes of a pack, or more. E_DAMAGED when they are not the end of a pack. */
 export function readTrailer(end: Uint8Array, what: string): PackTrailer {
   const { footerBytes, generation } = parseTrailer(end, what);
   return { footerBytes: footerBytes + trailerBytes, generation };
@@ -386,20 +390,19 @@ function parseTrailer(end: Uint8Array, what: string) {
   if (end.length < trailerBytes) throw fail(`${end.length} bytes are too few for a trailer`);
   const at = end.length - trailerBytes;
   for (const [i, byte] of tailMagic.entries()) {
-    if (end[at + 64 + i] !== byte) throw fail('does not end like a pack; it may be cut off');
+    if (end[at + 60 + i] !== byte) throw fail('does not end like a pack; it may be cut off');
   }
   const view = new DataView(end.buffer, end.byteOffset + at, trailerBytes);
-  const version = view.getUint8(60);
+  const version = view.getUint8(56);
   if (version !== packVersion)
     throw fail(`has version ${version}, and a record this old lists only version ${packVersion}`);
-  if (view.getUint16(62, true) !== 0) throw fail('has unknown bits in its trailer');
+  if (view.getUint16(58, true) !== 0) throw fail('has unknown bits in its trailer');
   return {
     salt: end.slice(at, at + saltBytes),
     firstDigest: end.slice(at + saltBytes, at + saltBytes + firstDigestBytes),
     generation: view.getUint32(48, true),
-    segments: view.getUint32(52, true),
-    footerBytes: view.getUint32(56, true),
-    flags: view.getUint8(61),
+    footerBytes: view.getUint32(52, true),
+    flags: view.getUint8(57),
   };
 }
 
@@ -470,11 +473,8 @@ export class PackReader {
       throw fail(`is sealed with generation ${trailer.generation} of the key, not ${dataKey.generation}`);
     }
     if (packName(identity, trailer.salt) !== name) throw fail('has another name inside');
-    if (trailer.segments > segmentsMax) throw fail('has too many segments');
     const footerStart = footerBytes.length - trailerBytes - trailer.footerBytes;
-    if (trailer.footerBytes !== tableBytes(trailer.segments) + tagBytes || footerStart < 0) {
-      throw fail('has a footer of another length');
-    }
+    if (trailer.footerBytes < tableStepBytes + tagBytes || footerStart < 0) throw fail('has no whole footer');
     const seal = new PackSeal(
       packContext(identity, dataKey.generation),
       name,
@@ -485,8 +485,8 @@ export class PackReader {
     const footer = footerBytes.subarray(footerStart, footerBytes.length - trailerBytes);
     const bodyBytes = packBytes - headerBytes - trailer.footerBytes - trailerBytes;
     let table: ReturnType<typeof parseTable> | undefined;
-    const authentic = seal.open(footerLabel(trailer.segments, packBytes), footer, (plain) => {
-      table = parseTable(plain, trailer.segments, bodyBytes, fail);
+    const authentic = seal.open(footerLabel(packBytes), footer, (plain) => {
+      table = parseTable(plain, bodyBytes, fail);
     });
     if (!authentic || table === undefined) throw fail('its footer was changed, or belongs to another pack or key');
     return new PackReader(name, seal, table);
@@ -547,15 +547,17 @@ export class PackReader {
   }
 }
 
-/** Positions by number, from the table in the order of the pack's bytes. Counts were compared with the table's length. */
-function parseTable(table: Uint8Array, segments: number, bodyBytes: number, fail: (why: string) => HoldfastError) {
+/** Positions by number, from the table, which is in the order of the pack's bytes. */
+function parseTable(table: Uint8Array, bodyBytes: number, fail: (why: string) => HoldfastError) {
   const view = new DataView(table.buffer, table.byteOffset, table.length);
+  const segments = view.getUint32(0, true);
+  if (segments > segmentsMax || tableBytes(segments) !== table.length) throw fail('has a table of another length');
   const starts = new Float64Array(segments);
   const stored = new Uint32Array(segments);
   const info = new Uint32Array(segments);
   let position = headerBytes;
   for (let i = 0; i < segments; i++) {
-    const at = i * tableEntryBytes;
+    const at = tableCountBytes + i * tableEntryBytes;
     const number = view.getUint32(at, true);
     const bytes = view.getUint32(at + 4, true);
     const facts = view.getUint32(at + 8, true);
@@ -567,7 +569,7 @@ function parseTable(table: Uint8Array, segments: number, bodyBytes: number, fail
     position += bytes;
   }
   if (position - headerBytes !== bodyBytes) throw fail('its segments do not add up to its length');
-  for (let i = segments * tableEntryBytes; i < table.length; i++) {
+  for (let i = tableCountBytes + segments * tableEntryBytes; i < table.length; i++) {
     if (table[i] !== 0) throw fail('has unknown content in its footer');
   }
   return { starts, stored, info };
