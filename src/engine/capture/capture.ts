@@ -215,6 +215,7 @@ class CaptureRun {
   readonly #signal: AbortSignal | undefined;
   readonly #onProgress: ((progress: CaptureProgress) => void) | undefined;
   readonly #base: CommitBase | undefined;
+  readonly #basePacks: ReadonlySet<string>;
   readonly #packs: PackSettings;
   readonly #references = new PackReferences();
   readonly #laneReferences: PackReference[] = [];
@@ -243,6 +244,7 @@ class CaptureRun {
     this.#signal = options.signal;
     this.#onProgress = options.onProgress;
     this.#base = target.writer === undefined ? target.base : target.writer.base;
+    this.#basePacks = new Set(this.#base?.packs.map(({ origin, slot, pack }) => `${origin}/${slot}/${pack}`));
     this.#slot = target.writer?.slot ?? toSlot(0);
     this.#packs = {
       ...target.packs,
@@ -392,6 +394,7 @@ class CaptureRun {
         editor,
         source: this.#nodes,
         keys: this.#target.keys,
+        readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
         previous,
         next,
         freshFromMs: clock.nowMs() - coarseClockMs,

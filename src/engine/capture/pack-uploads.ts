@@ -56,7 +56,10 @@ export class PackUploads {
     return this.#storedBytes;
   }
 
-  /** Takes bytes that the caller may reuse once the promise has resolved; `mayInline` for packs of the coordinator. */
+  /**
+   * Takes bytes of a pack. `mayInline` for packs of the coordinator, who may reuse the bytes at once; a lane may when the
+   * promise has resolved.
+   */
   part(number: number, bytes: Uint8Array, end: boolean, mayInline: boolean): Promise<void> {
     let pack = this.#packs.get(number);
     if (pack === undefined) {
@@ -80,7 +83,8 @@ export class PackUploads {
       pack.held = undefined;
       for (const piece of held) this.#append(pack, upload, piece);
     } else if (bytes.length > 0) {
-      this.#append(pack, upload, bytes);
+      // Who may not wait for each part gets its bytes back at once.
+      this.#append(pack, upload, mayInline ? bytes.slice() : bytes);
     }
     if (end) this.#end(pack);
     return pack.last;

@@ -83,11 +83,15 @@ export class ContentReader {
         if (cut < 0) return;
         const id = contentId(this.#keys, window, runStart, cut);
         const bytes = cut - runStart;
-        let place = known?.get(idText(id)) ?? this.#session.find(id, bytes);
+        let place = this.#session.find(id, bytes);
         if (place === undefined) {
-          place = target.addData(window, runStart, cut);
+          place = known?.get(idText(id));
+          if (place === undefined) {
+            place = target.addData(window, runStart, cut);
+            newBytes += bytes;
+          }
+          // Also what the base holds: a later pass over this file may not be able to look it up any more.
           this.#session.add(id, bytes, place);
-          newBytes += bytes;
         }
         target.refer(place);
         list.add({ kind: 'chunk', bytes, id, place });

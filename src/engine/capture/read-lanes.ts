@@ -16,10 +16,8 @@ import { SessionIndex } from './session-index.ts';
 /** More than this to read, in bytes or names, starts the worker lanes. */
 const soloBytesMax: number = 12 * 1024 * 1024;
 const soloJobsMax = 8;
-/** 2^18 chunks, 14 MiB: what two gigabytes of mixed files need a quarter of. */
+/** 2^18 chunks, 14 MiB, of which only what is used is ever touched; two gigabytes of mixed files need a quarter. */
 const sessionBuckets: number = 1 << 18;
-/** Small captures remember fewer chunks. */
-const soloSessionBuckets: number = 1 << 12;
 
 export interface ReadLanesOptions {
   readonly files: FileTreeReader;
@@ -38,8 +36,8 @@ export interface ReadLanesOptions {
 export class ReadLanes {
   readonly #options: ReadLanesOptions;
   #slot: number;
-  #session: SessionIndex;
-  #runner: ReadJobRunner;
+  readonly #session: SessionIndex;
+  readonly #runner: ReadJobRunner;
   #pool: Promise<LanePool> | undefined;
   #laneCount = 0;
   #load: number[] = [];
@@ -49,7 +47,7 @@ export class ReadLanes {
   constructor(options: ReadLanesOptions, slot: number) {
     this.#options = options;
     this.#slot = slot;
-    this.#session = new SessionIndex({ buckets: soloSessionBuckets });
+    this.#session = new SessionIndex({ buckets: sessionBuckets });
     this.#runner = new ReadJobRunner(options.files, options.keys, this.#session);
   }
 
@@ -98,7 +96,6 @@ export class ReadLanes {
 
   #start(starter: LaneStarter): void {
     const { keys, packs, lanes, firstPack, onPackPart } = this.#options;
-    this.#session = new SessionIndex({ buckets: sessionBuckets });
     this.#laneCount = lanes;
     this.#load = Array.from({ length: lanes }, () => 0);
     const settings: CaptureLaneSettings = {

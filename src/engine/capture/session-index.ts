@@ -1,5 +1,5 @@
 /**
- * The chunks that this capture has stored, shared by all lanes without a lock: content id → place.
+ * The chunks that this capture has stored or met in its base, shared by all lanes without a lock: content id → place.
  *
  * Invariants: a bucket goes empty → being written → ready and never back; what a reader sees as ready is whole. The table is
  * bounded: when the probed buckets are taken, the chunk is simply not remembered and a later copy is stored again.
@@ -53,7 +53,7 @@ export class SessionIndex {
   }
 
   add(id: ContentId, bytes: number, place: Place): void {
-    if (place.pack >= 1 << 20 || place.segment >= 1 << 12) return;
+    if (place.origin !== 0 || place.pack >= 1 << 20 || place.segment >= 1 << 12) return;
     const words = this.#words;
     let bucket = firstWord(id, 0) & this.#mask;
     for (let probe = 0; probe < probesMax; probe++) {

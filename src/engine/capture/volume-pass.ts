@@ -7,6 +7,7 @@
 import { encodeEntry, decodeEntry } from '../format/entry-codec.ts';
 import type { DomainKeys } from '../format/keys.ts';
 import { ByteReader, ByteWriter, compareBytes } from '../model/bytes.ts';
+import type { Place } from '../model/entry.ts';
 import type { SkipReason, TreeRoot } from '../model/checkpoint.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { displayPath } from '../model/rel-path.ts';
@@ -51,6 +52,8 @@ export interface VolumePassRequest {
   readonly editor: TreeEditor;
   readonly source: NodeSource;
   readonly keys: DomainKeys;
+  /** False for a place in a pack of this run: it cannot be read back yet. */
+  readonly readable: (place: Place) => boolean;
   readonly previous: ScanCacheReader | undefined;
   readonly next: ScanCacheWriter | undefined;
   readonly freshFromMs: number;
@@ -193,7 +196,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     for (const operation of operations) {
       if (operation.kind !== 'read') continue;
       const found = merge === undefined ? undefined : merge.entryOf(operation.key);
-      const hints = await hintsFor(operation, base, source, keys, merge === undefined ? 'look-up' : found);
+      const hints = await hintsFor(operation, request, merge === undefined ? 'look-up' : found);
       job.add({
         directory: operation.directory.descriptor,
         name: operation.name,
@@ -258,11 +261,10 @@ const noHints: Hints = { chunks: [], nodes: [] };
 /** The chunks that the base holds under this name: unchanged ones are not stored again. */
 async function hintsFor(
   operation: Extract<ScanOperation, { kind: 'read' }>,
-  base: TreeRoot,
-  source: NodeSource,
-  keys: DomainKeys,
+  request: VolumePassRequest,
   found: 'look-up' | LeafItem | undefined,
 ): Promise<Hints> {
+  const { base, source, keys } = request;
   if (base.nodeBytes === 0 || operation.size === 0) return noHints;
   if ((viewOf(operation.stat).getUint32(0, true) & fileTypeMask) !== fileType.regular) return noHints;
   let item = found === 'look-up' ? await getEntry(base, operation.key, source, keys) : found;
@@ -285,6 +287,8 @@ async function hintsFor(
     }
     return { chunks, nodes: [] };
   }
+  // Its chunks are remembered by the session index.
+  if (!request.readable(entry.content.place)) return noHints;
   const nodes: Hint[] = [];
   for await (const node of listNodes(entry.content, source, keys)) {
     nodes.push({ id: node.id, bytes: node.nodeBytes, place: node.place });

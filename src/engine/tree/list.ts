@@ -47,7 +47,8 @@ export class ListBuilder {
   readonly #sink: NodeSink | undefined;
   readonly #keys: DomainKeys;
   readonly #known: ReadonlyMap<string, StoredListNode> | undefined;
-  readonly #writer = new NodeWriter();
+  /** Made at the first node: most files have none. */
+  #writer: NodeWriter | undefined;
   #position = 0;
   #zeroBytes = 0;
   /** The open leaf; before the ninth item, all items. */
@@ -132,15 +133,20 @@ export class ListBuilder {
     return this.#levels[level - 1] ?? [];
   }
 
+  #nodes(): NodeWriter {
+    this.#writer ??= new NodeWriter();
+    return this.#writer;
+  }
+
   #storeLeaf(): ListChild {
     const items = this.#items;
-    return this.#store(this.#writer.listLeaf(items), items.length, sumBytes(items));
+    return this.#store(this.#nodes().listLeaf(items), items.length, sumBytes(items));
   }
 
   #storeInterior(level: number, children: readonly ListChild[]): ListChild {
     let items = 0;
     for (const child of children) items += child.items;
-    return this.#store(this.#writer.listInterior(level, children), items, sumBytes(children));
+    return this.#store(this.#nodes().listInterior(level, children), items, sumBytes(children));
   }
 
   #store(node: EncodedNode, items: number, bytes: number): ListChild {

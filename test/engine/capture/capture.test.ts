@@ -1,0 +1,301 @@
+import { describe, expect, test } from 'vitest';
+import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
+import { toHex } from '../../../src/engine/model/bytes.ts';
+import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
+import { MemoryCache } from '../../support/memory-cache.ts';
+import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
+
+function noise(bytes: number, seed: string): Uint8Array {
+  return seededRandom(seed).bytes(bytes);
+}
+
+async function onDisk(options: { readonly type?: string } = {}): Promise<{
+  clock: ManualClock;
+  disk: MemoryFileSystem;
+  files: MemoryFileTree;
+  pod: Pod;
+  store: MemoryStore;
+}> {
+  const clock = new ManualClock();
+  const disk = new MemoryFileSystem({ clock, ...options });
+  const files = new MemoryFileTree(disk);
+  const store = new MemoryStore();
+  const pod = await Pod.start({ files, clock, store });
+  disk.writeFile('a.txt', 'alpha');
+  disk.mkdir('logs');
+  disk.writeFile('logs/1.log', 'first line\n');
+  disk.writeFile('big.bin', noise(700_000, 'big'));
+  disk.symlink('link', 'a.txt');
+  disk.fifo('pipe');
+  disk.mkdir('empty');
+  clock.ms += 60_000;
+  return { clock, disk, files, pod, store };
+}
+
+/** The root that a reader without any history gives to what is on the disk now. */
+async function freshRoot(
+  pod: Pod,
+  disk: MemoryFileSystem,
+  settings: Parameters<Pod['capture']>[0] = {},
+): Promise<string> {
+  const other = await Pod.start({
+    files: new MemoryFileTree(disk),
+    clock: pod.clock,
+    store: new MemoryStore(),
+    access: pod.access,
+    holder: 'fresh',
+    cache: undefined,
+  });
+  return toHex((await other.capture(settings)).root);
+}
+
+describe('a checkpoint', () => {
+  test('of an unchanged volume reads no content and has the same root', async () => {
+    const { clock, files, pod } = await onDisk();
+    const first = await pod.capture();
+    expect(first.consistency).toBe('converged');
+    clock.ms += 60_000;
+    const opened = files.callCount('openFile');
+    const second = await pod.capture();
+    expect(files.callCount('openFile')).toBe(opened);
+    expect(second.root).toEqual(first.root);
+    expect(second.newBytes).toBe(0);
+    expect(second.volumes[0]?.scan).toBe('cached');
+    expect(files.openDescriptors).toEqual([]);
+  });
+
+  test('with few new bytes is one request, with more it is two', async () => {
+    const { clock, disk, pod } = await onDisk();
+    await pod.capture();
+    clock.ms += 60_000;
+    disk.writeFile('a.txt', 'beta');
+    clock.ms += 60_000;
+    let before = pod.traffic.requests;
+    await pod.capture();
+    const small = pod.traffic.requests;
+    expect(small.create - before.create).toBe(1);
+    expect(small.upload - before.upload).toBe(0);
+    expect(small.list - before.list).toBe(0);
+    disk.writeFile('big.bin', noise(900_000, 'other'));
+    clock.ms += 60_000;
+    before = pod.traffic.requests;
+    await pod.capture();
+    expect(pod.traffic.requests.create - before.create).toBe(1);
+    expect(pod.traffic.requests.upload - before.upload).toBe(1);
+    expect(pod.traffic.requests.list - before.list).toBe(0);
+  });
+
+  test('after edits has the root of a fresh capture of the same volume', async () => {
+    const { clock, disk, pod } = await onDisk();
+    await pod.capture();
+    clock.ms += 60_000;
+    disk.writeFile('a.txt', 'beta');
+    disk.remove('logs/1.log');
+    disk.writeFile('logs/2.log', 'second');
+    disk.rename('empty', 'full');
+    disk.writeFile('full/x', 'x');
+    disk.remove('link');
+    disk.mkdir('link');
+    clock.ms += 60_000;
+    const edited = await pod.capture();
+    expect(edited.consistency).toBe('converged');
+    expect(toHex(edited.root)).toBe(await freshRoot(pod, disk));
+  });
+
+  test('does not need its scan cache to be right, only to be quick', async () => {
+    const { clock, disk, pod } = await onDisk();
+    await pod.capture();
+    disk.writeFile('a.txt', 'beta');
+    disk.remove('logs/1.log');
+    disk.remove('logs');
+    clock.ms += 60_000;
+    pod.cache = new MemoryCache();
+    const stored = await pod.capture();
+    expect(stored.volumes[0]?.scan).toBe('full');
+    expect(toHex(stored.root)).toBe(await freshRoot(pod, disk));
+    expect(stored.newBytes).toBeLessThan(1000);
+  });
+
+  test('of a large file with one edit stores the edit, not the file', async () => {
+    const { clock, disk, pod } = await onDisk();
+    disk.writeFile('large', noise(6_000_000, 'large'));
+    clock.ms += 60_000;
+    await pod.capture();
+    disk.writeAt('large', 3_000_000, 'edited');
+    clock.ms += 60_000;
+    const edited = await pod.capture();
+    expect(edited.newBytes).toBeGreaterThan(0);
+    expect(edited.newBytes).toBeLessThan(400_000);
+    expect(toHex(edited.root)).toBe(await freshRoot(pod, disk));
+  });
+
+  test('dry run stores nothing and gives the same root', async () => {
+    const { pod, store } = await onDisk();
+    await pod.writer();
+    const before = store.snapshot().size;
+    const dry = await pod.capture({ dryRun: true });
+    expect(store.snapshot().size).toBe(before);
+    const real = await pod.capture();
+    expect(dry.root).toEqual(real.root);
+  });
+
+  test('is fuzzy and names the files that never hold still', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    let written = 0;
+    files.beforeCall = (call) => {
+      if (call.operation === 'read' && call.path.endsWith('1.log')) {
+        clock.ms += 20;
+        disk.writeAt('logs/1.log', 0, `line ${written++}\n`);
+      }
+    };
+    const outcome = await pod.capture();
+    expect(outcome.consistency).toBe('fuzzy');
+    expect(outcome.volumes[0]?.fuzzyNames).toContain('logs/1.log');
+    files.beforeCall = undefined;
+    clock.ms += 60_000;
+    const calm = await pod.capture();
+    expect(calm.consistency).toBe('converged');
+    expect(toHex(calm.root)).toBe(await freshRoot(pod, disk));
+  });
+
+  test('converges in the pass that meets no change', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    let edits = 2;
+    files.beforeCall = (call) => {
+      if (call.operation === 'openDirectory' && edits > 0) {
+        edits--;
+        clock.ms += 50;
+        disk.writeFile('a.txt', `edit ${edits}`);
+      }
+    };
+    const outcome = await pod.capture();
+    expect(outcome.consistency).toBe('converged');
+    expect(outcome.passes).toBeGreaterThan(1);
+    expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk));
+  });
+
+  // "An entry whose mtime or ctime is not older than the capture's start by 10 ms stays dirty."
+  test('finds an edit that left the stamps of a coarse clock as they were', async () => {
+    const { clock, disk, pod } = await onDisk();
+    disk.writeFile('a.txt', 'gamma');
+    await pod.capture({ extraPassesMax: 0 });
+    disk.writeFile('a.txt', 'delta');
+    clock.ms += 60_000;
+    const outcome = await pod.capture();
+    expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk));
+  });
+
+  // "Stat and events do not see writes through a mapping."
+  for (const type of ['ext4', 'tmpfs']) {
+    test(`does not miss a write through a mapping on ${type}`, async () => {
+      const { clock, disk, pod } = await onDisk({ type });
+      disk.writeFile('mapped.db', noise(20_000, 'pages'));
+      const mapping = disk.openMapping('mapped.db');
+      mapping.write(100, 'dirtied before');
+      clock.ms += 60_000;
+      await pod.capture();
+      clock.ms += 60_000;
+      mapping.write(100, 'stored through the mapping');
+      clock.ms += 60_000;
+      const seen = await pod.capture();
+      expect(toHex(seen.root)).toBe(await freshRoot(pod, disk));
+      mapping.write(200, 'and once more');
+      mapping.close();
+      clock.ms += 60_000;
+      expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk));
+    });
+  }
+
+  // "An event on a file with several names re-stats its whole hardlink group."
+  test('keeps hardlinks right when the directory of the first name moves', async () => {
+    const { clock, disk, pod } = await onDisk();
+    disk.mkdir('m');
+    disk.mkdir('n');
+    disk.writeFile('m/file', 'shared');
+    disk.link('m/file', 'n/file');
+    clock.ms += 60_000;
+    await pod.capture();
+    disk.rename('m', 'z');
+    clock.ms += 60_000;
+    const moved = await pod.capture();
+    expect(moved.consistency).toBe('converged');
+    expect(toHex(moved.root)).toBe(await freshRoot(pod, disk));
+    disk.remove('n/file');
+    clock.ms += 60_000;
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk));
+  });
+
+  test('names what it could not read, and is incomplete', async () => {
+    const { disk, files, pod } = await onDisk();
+    disk.mkdir('locked');
+    disk.writeFile('locked/in', 'x');
+    files.failCall('openFile', 'EACCES', { path: 'a.txt' });
+    files.failCall('list', 'EACCES', { path: 'locked' });
+    const outcome = await pod.capture({ extraPassesMax: 0 });
+    expect(outcome.incomplete).toBe(true);
+    const skipped = outcome.volumes[0]?.skipped.find(({ reason }) => reason === 'unreadable');
+    expect(skipped?.names).toEqual(expect.arrayContaining(['a.txt', 'locked']));
+    expect(files.openDescriptors).toEqual([]);
+  });
+
+  test('counts sockets and devices with a reason and passes over no name', async () => {
+    const { clock, disk, pod } = await onDisk();
+    disk.socket('sock');
+    disk.device('null');
+    disk.mkdir('mount', { device: 77n });
+    clock.ms += 60_000;
+    const outcome = await pod.capture();
+    const reasons = outcome.volumes[0]?.skipped.map(({ reason, count }) => `${reason} ${count}`).sort();
+    expect(reasons).toEqual(['device 1', 'other-filesystem 1', 'socket 1']);
+    expect(outcome.incomplete).toBe(false);
+  });
+
+  test('leaves out what is excluded, and takes it in when it no longer is', async () => {
+    const { clock, disk, pod } = await onDisk();
+    const without = await pod.capture({ exclude: ['*.log', '/big.bin'] });
+    expect(without.volumes[0]?.files).toBe(1);
+    clock.ms += 60_000;
+    const all = await pod.capture();
+    expect(toHex(all.root)).toBe(await freshRoot(pod, disk));
+    clock.ms += 60_000;
+    const again = await pod.capture({ exclude: ['*.log', '/big.bin'] });
+    expect(again.root).toEqual(without.root);
+  });
+
+  test('that was cut short resumes from its PARTIAL without storing again', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    disk.mkdir('parts');
+    for (let i = 0; i < 20; i++) disk.writeFile(`parts/${i}`, noise(600_000, `part ${i}`));
+    clock.ms += 60_000;
+    const abort = new AbortController();
+    let reads = 0;
+    files.beforeCall = (call) => {
+      if (call.operation === 'openFile' && ++reads === 18) abort.abort();
+    };
+    await expect(pod.capture({ partialBytes: 2_000_000, signal: abort.signal })).rejects.toMatchObject({
+      code: 'E_ABORTED',
+    });
+    files.beforeCall = undefined;
+    pod.restart();
+    const before = pod.traffic.bytesWritten;
+    const resumed = await pod.capture();
+    expect(pod.traffic.bytesWritten - before).toBeLessThan(9_000_000);
+    expect(resumed.volumes[0]?.files).toBe(23);
+    expect(toHex(resumed.root)).toBe(await freshRoot(pod, disk));
+    expect(files.openDescriptors).toEqual([]);
+  });
+
+  test('leaves nothing open and nothing visible when the store fails', async () => {
+    const { disk, files, pod, store } = await onDisk();
+    disk.writeFile('more', noise(2_000_000, 'more'));
+    await pod.writer();
+    const before = [...store.snapshot().keys()];
+    const failing = pod.store as { beginUpload: unknown };
+    failing.beginUpload = async () => {
+      throw new Error('the store is gone');
+    };
+    await expect(pod.capture()).rejects.toThrow('the store is gone');
+    expect([...store.snapshot().keys()]).toEqual(before);
+    expect(files.openDescriptors).toEqual([]);
+  });
+});
