@@ -41,6 +41,7 @@ import {
   toRecordId,
   toSlot,
   toVolumeName,
+  type VolumeName,
 } from '../model/ids.ts';
 import { decodeEntry, encodeEntry, nodeBytesMax, nodeLevelMax } from './entry-codec.ts';
 import { envelopeHeadBytes, envelopeOf, parseEnvelope, refuseNewer, sealBytes } from './envelope.ts';
@@ -758,7 +759,7 @@ function writeVolume(w: ByteWriter, volume: VolumeCheckpoint, names: { left: num
 }
 
 function readVolume(r: ByteReader): VolumeCheckpoint {
-  const name = toVolumeName(r.text(63));
+  const name = readVolumeName(r);
   const root = readRoot(r);
   const entry = decodeEntry(r.blob().slice(), r.blob().slice());
   if (entry.type !== 'directory') r.fail('the root of a volume is no directory');
@@ -776,6 +777,15 @@ function readVolume(r: ByteReader): VolumeCheckpoint {
   const incomplete = r.u8();
   if (incomplete > 1) r.fail('neither complete nor incomplete');
   return { name, root, rootMeta, fuzzyCount, fuzzyNames, skipped, incomplete: incomplete === 1 };
+}
+
+function readVolumeName(r: ByteReader): VolumeName {
+  const text = r.text(63);
+  try {
+    return toVolumeName(text);
+  } catch (cause) {
+    throw new HoldfastError('E_HOSTILE', 'a record with a volume whose name no volume can have', { cause });
+  }
 }
 
 function writeRoot(w: ByteWriter, root: TreeRoot): void {

@@ -5,7 +5,6 @@
 import { hash } from 'node:crypto';
 import { ByteReader, ByteWriter, concatBytes, equalBytes, fromHex, toHex } from '../model/bytes.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
-import { toLineageName } from '../model/ids.ts';
 import { type Envelope, envelopeOf, parseEnvelope, refuseNewer } from './envelope.ts';
 import { publicKeyBytes, verifySignature } from './keys.ts';
 import { formatVersion, objectType } from './versions.ts';
@@ -115,7 +114,7 @@ export function readDomainKeyObject(
   refuseNewer(envelope, objectType.domainKey, what);
   const r = new ByteReader(envelope.payload, what);
   const repository = toHex(r.raw(16));
-  const domain = toLineageName(r.text(512));
+  const domain = r.text(512);
   const generation = r.varint(0xffff_ffff);
   if (repository !== expected.repository.id || domain !== expected.domain || generation !== expected.generation) {
     throw new HoldfastError('E_DAMAGED', `${what}: it belongs to key ${generation} of domain ${domain}`);
