@@ -133,6 +133,7 @@ export class Pod {
         clock: this.clock,
         random: this.random,
         liveness: { isGone: async () => 'unknown' },
+        policy: 'person',
       });
       this.#writer.restoreCompleted();
     }

@@ -3,7 +3,7 @@ import { concatBytes } from '../../src/engine/model/bytes.ts';
 
 /** The local cache of one process that may die and come back; `files` survives, open writers do not. */
 export class MemoryCache implements LocalCache {
-  readonly files = new Map<string, { readonly body: Uint8Array; readonly tail: Uint8Array }>();
+  readonly files: Map<string, { readonly body: Uint8Array; readonly tail: Uint8Array }> = new Map();
 
   open(name: string): CacheReader | undefined {
     const file = this.files.get(name);

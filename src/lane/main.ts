@@ -1,0 +1,17 @@
+/** A worker thread of capture or rehydrate: one synchronous pipeline, fed by the process that started it. */
+import { parentPort } from 'node:worker_threads';
+import { chooseCompressor } from '../edge/host/choose-compressor.ts';
+import { chooseFileTree, type FileTreeName } from '../edge/host/choose-file-tree.ts';
+import { type LanePipeline, type LaneSetup, serveLane } from '../edge/host/lane-endpoint.ts';
+import { type CaptureLaneSettings, createCaptureLane } from '../engine/capture/capture-lane.ts';
+import { invariant } from '../engine/model/errors.ts';
+
+invariant(parentPort !== null, 'a lane runs in a worker thread');
+const only = process.env['HOLDFAST_FILE_TREE'] as FileTreeName | undefined;
+const files = chooseFileTree(only === undefined ? {} : { only }).tree;
+const compressor = await chooseCompressor(process.env['HOLDFAST_COMPRESSOR']);
+
+serveLane(parentPort, (setup: LaneSetup, emit): LanePipeline => {
+  const settings = setup.settings as CaptureLaneSettings;
+  return createCaptureLane({ files, compressor }, { ...settings, firstPack: settings.firstPack + setup.lane }, emit);
+});
