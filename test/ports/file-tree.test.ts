@@ -254,6 +254,19 @@ for (const { name: placeName, make } of places) {
         expect(nameTexts(tree.list(root))).toEqual(['file']);
       });
 
+      test('go up only from a directory to the one above it', () => {
+        tree.makeDirectory(root, nameAt('a'));
+        const a = tree.openDirectory(root, nameAt('a'));
+        tree.makeDirectory(a, nameAt('b'));
+        const b = tree.openDirectory(a, nameAt('b'));
+        const above = tree.openDirectory(b, nameAt('..'));
+        expect(tree.stat(above)).toEqual(tree.stat(a));
+        expect(nameTexts(tree.list(above))).toEqual(['b']);
+        expect(errnoOf(() => tree.removeDirectory(b, nameAt('..')))).toBe('EINVAL');
+        expect(errnoOf(() => tree.openFile(b, nameAt('..')))).toBe('EINVAL');
+        for (const directory of [a, b, above]) tree.close(directory);
+      });
+
       test('of 255 bytes work, longer ones are refused', () => {
         putFile(tree, root, 'n'.repeat(255));
         expect(errnoOf(() => tree.makeDirectory(root, nameAt('n'.repeat(256))))).toBe('ENAMETOOLONG');

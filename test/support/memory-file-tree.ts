@@ -79,6 +79,8 @@ class Inode {
   nlink = 1;
   mtime: Timestamp;
   ctime: Timestamp;
+  /** Of directories; the root's is itself. */
+  parent: Inode | undefined;
   /** Regular files. */
   size = 0;
   readonly blocks: Map<number, Uint8Array> = new Map();
@@ -245,6 +247,7 @@ export class MemoryFileSystem {
     if (target.directory.children.get(target.name) === inode) return;
     if (target.directory.children.has(target.name)) this.remove(to);
     source.directory.children.delete(source.name);
+    if (inode.type === fileType.directory) source.directory.nlink--;
     source.directory.mtime = source.directory.ctime = this.now();
     this.attach(target.directory, target.name, inode);
     inode.ctime = this.now();
@@ -375,7 +378,10 @@ export class MemoryFileSystem {
 
   attach(directory: Inode, name: string, inode: Inode): void {
     directory.children.set(name, inode);
-    if (inode.type === fileType.directory) directory.nlink++;
+    if (inode.type === fileType.directory) {
+      directory.nlink++;
+      inode.parent = directory;
+    }
     directory.mtime = directory.ctime = this.now();
   }
 
@@ -614,6 +620,12 @@ export class MemoryFileTree implements FileTreeWriter {
   }
 
   openDirectory(parent: Descriptor, name: NameAt): Descriptor {
+    if (name.names[name.start] === 0x2e && name.names[name.start + 1] === 0x2e && name.names[name.start + 2] === 0) {
+      const { inode: child, path: below } = this.#directory(parent, 'openDirectory');
+      const above = below.includes('/') ? below.slice(0, below.lastIndexOf('/')) : '';
+      this.#call('openDirectory', above);
+      return this.#openDirectory(child.parent ?? child, above, 'openDirectory');
+    }
     const { inode, path } = this.#lookUp(parent, name, 'openDirectory');
     return this.#openDirectory(inode, path, 'openDirectory');
   }

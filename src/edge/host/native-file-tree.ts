@@ -3,8 +3,8 @@
  *
  * - Everything is relative to a directory descriptor and no name is followed through a symlink, so depth is not limited by
  *   PATH_MAX and nobody can swap a directory for a link under a running capture or restore.
- * - Names are checked before each use: one component, ended by a zero byte inside its buffer, never `.` or `..`. The
- *   kernel reads up to the zero byte, so an unchecked name would be read beyond its buffer.
+ * - Names are checked before each use: one component, ended by a zero byte inside its buffer, never `.`, and `..` only where
+ *   a walk goes back up. The kernel reads up to the zero byte, so an unchecked name would be read beyond its buffer.
  * - An instance belongs to one thread (its buffers are reused); descriptors may pass between threads.
  */
 import { constants, mkdirSync } from 'node:fs';
@@ -150,7 +150,8 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   openDirectory(parent: Descriptor, name: NameAt): Descriptor {
-    return this.#open(parent, this.#nameAddress(name, 'openDirectory'), directoryFlags, 'openDirectory');
+    nameEnd(name, 'openDirectory', 'entry-or-parent');
+    return this.#open(parent, this.#address(name.names, name.start), directoryFlags, 'openDirectory');
   }
 
   openFile(parent: Descriptor, name: NameAt): Descriptor {
@@ -305,7 +306,7 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   openBeneath(parent: Descriptor, name: NameAt): Descriptor {
-    const end = nameEnd(name, 'openBeneath', true);
+    const end = nameEnd(name, 'openBeneath', 'path');
     const address = this.#address(name.names, name.start);
     const how = this.#smallView;
     how.setBigUint64(howAt, BigInt(directoryFlags), true);
@@ -494,7 +495,12 @@ export class NativeFileTree implements FileTreeWriter {
       const terminated = new Uint8Array(part.length + 1);
       terminated.set(part);
       try {
-        const next = this.openDirectory(at, { names: terminated, start: 0 });
+        const next = this.#open(
+          at,
+          this.#nameAddress({ names: terminated, start: 0 }, 'openBeneath'),
+          directoryFlags,
+          'openBeneath',
+        );
         if (at !== parent) this.close(at);
         at = next;
       } catch (error) {
@@ -587,7 +593,7 @@ export class NativeFileTree implements FileTreeWriter {
     const digits = String(descriptor);
     for (let i = 0; i < digits.length; i++) small[at++] = digits.charCodeAt(i);
     if (name !== undefined) {
-      const end = nameEnd(name, operation, false);
+      const end = nameEnd(name, operation, 'entry');
       if (at + 2 + end - name.start > smallBytes) throw new FileTreeError('ENAMETOOLONG', operation);
       small[at++] = slash;
       for (let i = name.start; i < end; i++) small[at++] = name.names[i] as number;
@@ -605,7 +611,7 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   #nameAddress(name: NameAt, operation: string): number {
-    nameEnd(name, operation, false);
+    nameEnd(name, operation, 'entry');
     return this.#address(name.names, name.start);
   }
 

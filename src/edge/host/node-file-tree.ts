@@ -37,7 +37,7 @@ import {
 import { blockOfRecords } from './directory-block.ts';
 import { errnoName } from './errno-name.ts';
 import { fileSystemOfType } from './file-system-type.ts';
-import { nameEnd, splitPath } from './name-at.ts';
+import { type NameKind, nameEnd, splitPath } from './name-at.ts';
 
 export type NodeAddressing = 'proc' | 'paths';
 
@@ -78,10 +78,7 @@ export class NodeFileTree implements FileTreeWriter {
   }
 
   openDirectory(parent: Descriptor, name: NameAt): Descriptor {
-    const path = this.#path(parent, name, 'openDirectory');
-    const opened = this.#open(path, directoryFlags, 'openDirectory');
-    if (this.#addressing === 'paths') this.#paths.set(opened, path);
-    return opened;
+    return this.#openDirectory(parent, name, 'openDirectory', 'entry-or-parent');
   }
 
   openFile(parent: Descriptor, name: NameAt): Descriptor {
@@ -188,11 +185,12 @@ export class NodeFileTree implements FileTreeWriter {
 
   /** One component after the other, none of them a symlink or `..`. */
   openBeneath(parent: Descriptor, name: NameAt): Descriptor {
-    const end = nameEnd(name, 'openBeneath', true);
+    const end = nameEnd(name, 'openBeneath', 'path');
     let at = parent;
     for (const part of splitPath(name.names.subarray(name.start, end))) {
       try {
-        const next = this.openDirectory(at, { names: Uint8Array.of(...part, 0), start: 0 });
+        const one = { names: Uint8Array.of(...part, 0), start: 0 };
+        const next = this.#openDirectory(at, one, 'openBeneath', 'entry');
         if (at !== parent) this.close(at);
         at = next;
       } catch (error) {
@@ -365,8 +363,16 @@ export class NodeFileTree implements FileTreeWriter {
     });
   }
 
-  #path(parent: Descriptor, name: NameAt, operation: string): Buffer {
-    const end = nameEnd(name, operation, false);
+  #openDirectory(parent: Descriptor, name: NameAt, operation: string, kind: NameKind): Descriptor {
+    const path = this.#path(parent, name, operation, kind);
+    const opened = this.#open(path, directoryFlags, operation);
+    // No component of a kept path is a symlink, so `..` can be taken away as text.
+    if (this.#addressing === 'paths') this.#paths.set(opened, normalize(path));
+    return opened;
+  }
+
+  #path(parent: Descriptor, name: NameAt, operation: string, kind: NameKind = 'entry'): Buffer {
+    const end = nameEnd(name, operation, kind);
     return join(this.#directoryPath(parent, operation), name.names.subarray(name.start, end));
   }
 
@@ -397,6 +403,13 @@ function realpath(path: Buffer): Buffer {
 
 function join(directory: Buffer, name: Uint8Array): Buffer {
   return Buffer.concat([directory, utf8Bytes('/'), name]);
+}
+
+/** Takes a last component `..` away together with the one before it. */
+function normalize(path: Buffer): Buffer {
+  if (!path.subarray(-3).equals(utf8Bytes('/..'))) return path;
+  const directory = path.subarray(0, -3);
+  return Buffer.from(directory.subarray(0, Math.max(1, directory.lastIndexOf(0x2f))));
 }
 
 function replacePrefix(path: Buffer, from: string, to: string): Buffer {

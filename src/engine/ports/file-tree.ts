@@ -57,9 +57,12 @@ export interface FileTreeReader {
   readonly abilities: FileTreeAbilities;
   /** Opens the directory a user named; this one path may pass through symlinks. */
   openRoot(path: string): Descriptor;
-  /** Never follows a symlink: ELOOP or ENOTDIR. */
+  /** Never follows a symlink: ELOOP or ENOTDIR. The name `..` goes back up; which directory that is, the caller checks. */
   openDirectory(parent: Descriptor, name: NameAt): Descriptor;
-  /** All names but `.` and `..` with their stats (no symlink followed), sorted. Names that vanish meanwhile are left out. */
+  /**
+   * All names but `.` and `..` with their stats (no symlink followed), sorted, each once. Names that vanish meanwhile are left
+   * out. A name whose stat fails otherwise (EACCES, EIO) has a record of zeros: mode 0 is no type of file.
+   */
   list(directory: Descriptor): DirectoryBlock;
   /** For reading; never follows a symlink, never blocks on a FIFO, leaves atime alone where allowed. */
   openFile(parent: Descriptor, name: NameAt): Descriptor;
@@ -74,7 +77,10 @@ export interface FileTreeReader {
   nextData(descriptor: Descriptor, position: number, size: number): number | undefined;
   /** Start of the next hole at or after `position`; the end of the file counts as one. */
   nextHole(descriptor: Descriptor, position: number, size: number): number;
-  /** Writes back dirty pages so that a later write through a mapping must move mtime. False where that is impossible. */
+  /**
+   * Sees to it that a later write through a mapping must move mtime: by a lease that proves that no writer and no mapping
+   * exists, else by writing back dirty pages. False where that is impossible.
+   */
   flush(descriptor: Descriptor): boolean;
   /** True unless a read lease proved that no writer and no writable mapping exists. */
   mayHaveWriter(descriptor: Descriptor): boolean;
@@ -106,7 +112,7 @@ export interface FileTreeWriter extends FileTreeReader {
   rename(directory: Descriptor, from: NameAt, to: NameAt, replace: boolean): void;
   write(file: Descriptor, bytes: Uint8Array, start: number, length: number, position: number): void;
   truncate(file: Descriptor, size: number): void;
-  /** Allocates without writing; false where unsupported. */
+  /** Allocates without writing, and without changing the size; false where unsupported. */
   allocate(file: Descriptor, start: number, length: number): boolean;
   setMode(descriptor: Descriptor, mode: number): void;
   setOwner(descriptor: Descriptor, uid: number, gid: number): void;
