@@ -1,0 +1,96 @@
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { HoldfastError } from '../../engine/model/errors.ts';
+import type { ObjectReader, ObjectSweeper, ObjectWriter } from '../../engine/ports/object-store.ts';
+import { openDirectoryReader, openDirectorySweeper, openDirectoryWriter } from './directory-store.ts';
+
+/** What the opener may do with the store, by power: a restore reads, an agent writes, garbage collection sweeps. */
+export type StoreAccess = 'read' | 'write' | 'sweep';
+
+export interface OpenStoreOptions {
+  /** Makes a missing store; for `write` only, and only for a new repository. */
+  readonly create?: boolean;
+  /** What relative paths are relative to; default the working directory. */
+  readonly workingDirectory?: string;
+}
+
+/** An opened store holds file descriptors or connections until it is disposed of. */
+export type OpenedReader = ObjectReader & AsyncDisposable;
+export type OpenedWriter = ObjectWriter & AsyncDisposable;
+export type OpenedSweeper = ObjectSweeper & AsyncDisposable;
+
+/**
+ * Opens the store at an address such as `file:/srv/checkpoints`. E_USAGE for an address that is none, and what opening
+ * that kind of store throws: E_STORE_UNREACHABLE for a directory that is not there, unless `create` is asked for.
+ */
+export function openStore(address: string, access: 'read', options?: OpenStoreOptions): Promise<OpenedReader>;
+export function openStore(address: string, access: 'write', options?: OpenStoreOptions): Promise<OpenedWriter>;
+export function openStore(address: string, access: 'sweep', options?: OpenStoreOptions): Promise<OpenedSweeper>;
+export async function openStore(
+  address: string,
+  access: StoreAccess,
+  options: OpenStoreOptions = {},
+): Promise<OpenedReader> {
+  const { path } = parseStoreAddress(address, options.workingDirectory);
+  if (access === 'write') return openDirectoryWriter(path, { create: options.create ?? false });
+  return access === 'sweep' ? openDirectorySweeper(path) : openDirectoryReader(path);
+}
+
+/** What an address names. */
+export interface StoreAddress {
+  readonly kind: 'directory';
+  /** Absolute. */
+  readonly path: string;
+}
+
+/**
+ * Reads a store address:
+ * - `file:/path` and `file:relative/path`: the characters after the colon are the path as it is, nothing is decoded;
+ * - `file:///path`: a file URL, percent-decoded, on this host only.
+ */
+export function parseStoreAddress(address: string, workingDirectory: string = process.cwd()): StoreAddress {
+  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):/.exec(address)?.[1]?.toLowerCase();
+  if (scheme === 's3') {
+    throw refusal('this build of Holdfast has no S3 store yet', 'Use a directory as the store: file:/path/to/store.');
+  }
+  if (scheme !== 'file') {
+    const written =
+      scheme === undefined ? `${address} has no kind of store in front` : `${scheme}: is no kind of store`;
+    throw refusal(
+      address === '' ? 'the store address is empty' : written,
+      `Write the kind of store and a colon before the path, such as ${scheme === undefined && address !== '' ? `file:${address}` : 'file:/path/to/store'}.`,
+    );
+  }
+  const rest = address.slice('file:'.length);
+  const path = rest.startsWith('//') ? pathOfUrl(address) : rest;
+  if (path === '')
+    throw refusal(`${address} names no directory`, 'Write the path after the colon: file:/path/to/store.');
+  if (path.includes('\0')) throw refusal('the store address holds a zero byte', 'Write a path without zero bytes.');
+  if (path === '~' || path.startsWith('~/')) {
+    throw refusal(
+      `${address}: no shell replaces a ~ after a colon`,
+      'Write the whole path, or file:"$HOME"/path; for a directory that is really called ~ write file:./~.',
+    );
+  }
+  const absolute = resolve(workingDirectory, path);
+  if (absolute === '/') {
+    throw refusal(`${address} names the root of the file system`, 'Give the store a directory: file:/path/to/store.');
+  }
+  return { kind: 'directory', path: absolute };
+}
+
+function pathOfUrl(address: string): string {
+  const remedy = 'Write a local path: file:/path/to/store or file:///path/to/store. Mount a remote directory first.';
+  let url: URL;
+  try {
+    url = new URL(address);
+    if (url.search !== '' || url.hash !== '') throw new TypeError('a query or fragment');
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new HoldfastError('E_USAGE', `${address} is no address of a local directory`, { cause, remedy });
+  }
+}
+
+function refusal(message: string, remedy: string): HoldfastError {
+  return new HoldfastError('E_USAGE', message, { remedy });
+}
