@@ -10,11 +10,10 @@
 import { type DomainKeys, setRoot } from '../format/keys.ts';
 import type { PackSummary } from '../format/pack.ts';
 import { packName } from '../format/pack.ts';
-import { toHex } from '../model/bytes.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { EntryMeta, Place } from '../model/entry.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
-import { type LineageName, nextSlot, type Slot, toSlot, type VolumeName } from '../model/ids.ts';
+import { type LineageName, nextSlot, type RecordId, type Slot, toSlot, type VolumeName } from '../model/ids.ts';
 import { writeStat, viewOf } from '../model/stat-record.ts';
 import {
   type CommitBase,
@@ -31,6 +30,8 @@ import type { LocalCache } from '../ports/local-cache.ts';
 import type { ObjectWriter } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 import { emptyTree, type NodeSource } from '../tree/node-access.ts';
+import { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
+import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
 import { PackReferences, PackSequence, type PackSettings, packSalt } from './capture-lane.ts';
 import { statBytes } from './lane-job.ts';
@@ -38,7 +39,6 @@ import { type InlinePack, PackUploads } from './pack-uploads.ts';
 import type { ChunkTarget } from './read-content.ts';
 import { ReadLanes } from './read-lanes.ts';
 import { metaOf } from './read-name.ts';
-import { ScanCacheReader, ScanCacheWriter } from './scan-cache.ts';
 import type { Selection } from './select.ts';
 import { StagedNodes } from './staged-nodes.ts';
 import { type NameTally, runVolumePass, type VolumePassResult } from './volume-pass.ts';
@@ -376,7 +376,7 @@ class CaptureRun {
         ? undefined
         : ScanCacheReader.open(cache, previousFile, this.#cacheIdentity(volume));
     if (this.#pass === 1) volume.scan = previous === undefined ? 'full' : 'cached';
-    const nextFile = `${this.#cachePrefix(volume)}-${toHex(this.#ports.random.bytes(8))}`;
+    const nextFile = scanCacheFile(source.name, this.#ports.random.bytes(8));
     const next = cache === undefined ? undefined : new ScanCacheWriter(cache, nextFile, previous?.source);
     const editor = new TreeEditor({
       base: before,
@@ -516,7 +516,7 @@ class CaptureRun {
       });
       invariant(equalIds(committed.root, root), 'the committed root is the captured one');
       this.#storedBytes += committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
-      this.#bindCaches(toHex(committed.id));
+      this.#bindCaches(committed.id);
     } else {
       this.#dropCaches();
     }
@@ -556,41 +556,23 @@ class CaptureRun {
     };
   }
 
-  #cachePrefix(volume: VolumeState): string {
-    return `scan-${toHex(new TextEncoder().encode(volume.source.name))}`;
-  }
-
-  #cacheIdentity(volume: VolumeState): string {
-    return JSON.stringify([
-      this.#target.lineage,
-      volume.source.name,
-      volume.source.path,
-      volume.source.selection.signature,
-    ]);
+  #cacheIdentity({ source }: VolumeState): string {
+    const { name, path, selection } = source;
+    return scanCacheIdentity({ lineage: this.#target.lineage, volume: name, path, selection: selection.signature });
   }
 
   /** The cache that was bound to the base's record, if that is still the base. */
   #boundCache(volume: VolumeState): string | undefined {
     const { cache } = this.#ports;
     if (cache === undefined || this.#base === undefined) return undefined;
-    const binding = cache.open(bindingName(volume.source.name));
-    if (binding === undefined) return undefined;
-    const [record, file] = JSON.parse(new TextDecoder().decode(binding.tail)) as [string, string];
-    binding.close();
-    return record === toHex(this.#base.record.header.id) ? file : undefined;
+    return boundScanCache(cache, volume.source.name, this.#base.record.header.id);
   }
 
-  #bindCaches(record: string): void {
+  #bindCaches(record: RecordId): void {
     const { cache } = this.#ports;
     if (cache === undefined) return;
     for (const volume of this.#volumes) {
-      if (volume.cacheFile === undefined) continue;
-      const binding = cache.create(bindingName(volume.source.name));
-      binding.commit(new TextEncoder().encode(JSON.stringify([record, volume.cacheFile])));
-      const prefix = `${this.#cachePrefix(volume)}-`;
-      for (const name of cache.names()) {
-        if (name.startsWith(prefix) && name !== volume.cacheFile) cache.remove(name);
-      }
+      if (volume.cacheFile !== undefined) bindScanCache(cache, volume.source.name, record, volume.cacheFile);
     }
   }
 
@@ -620,10 +602,6 @@ class CaptureRun {
 const ownPacks = 4096;
 
 const noMeta: EntryMeta = { mode: -1, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: [] };
-
-function bindingName(volume: VolumeName): string {
-  return `bound-${toHex(new TextEncoder().encode(volume))}`;
-}
 
 function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): VolumeOutcome {
   const { sums } = checkpoint.root;

@@ -5,7 +5,6 @@
  * skipped with a reason; none is passed over silently. No symlink is followed. Descriptors of far ancestors are closed and
  * opened again through `..`, checked by device and inode, so depth is bounded by memory alone.
  */
-import { createHash } from 'node:crypto';
 import { invariant } from '../model/errors.ts';
 import type { SkipReason } from '../model/checkpoint.ts';
 import { childKey, descendantsEnd } from '../model/rel-path.ts';
@@ -20,8 +19,15 @@ import {
   viewOf,
 } from '../model/stat-record.ts';
 import { type Descriptor, FileTreeError, type FileTreeReader } from '../ports/file-tree.ts';
+import {
+  type CachedBlock,
+  equalBlocks,
+  firstTag,
+  linkTag,
+  type ScanCacheReader,
+  type ScanCacheWriter,
+} from '../tree/scan-cache.ts';
 import { statBytes } from './lane-job.ts';
-import { type CachedBlock, equalBlocks, type ScanCacheReader, type ScanCacheWriter } from './scan-cache.ts';
 import type { Selection } from './select.ts';
 
 /** An open directory, shared between the walk and the jobs that read its names; closed by the last of them. */
@@ -460,15 +466,6 @@ function reopenParent(stack: Frame[], child: DirectoryHandle, files: FileTreeRea
 
 function groupOf(view: DataView, at: number): string {
   return `${view.getBigUint64(at + statOffset.device, true).toString(36)}:${view.getBigUint64(at + statOffset.inode, true).toString(36)}`;
-}
-
-const firstTag: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
-
-/** What the cache remembers of a further name: of which first name it was a link. */
-function linkTag(first: Uint8Array): Uint8Array {
-  const tag = new Uint8Array(createHash('sha256').update(first).digest().subarray(0, 8));
-  tag[0] = (tag[0] as number) & 0xfe;
-  return tag;
 }
 
 function sameTag(a: Uint8Array, b: Uint8Array): boolean {

@@ -17,10 +17,10 @@ import { listNodes, readList } from '../tree/list.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 import { getEntry, scanTree } from '../tree/tree-reader.ts';
 import type { LeafItem } from '../format/tree-node.ts';
+import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
 import { type Hint, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
 import { type CachePosition, type ScanBatch, type ScanOperation, type ScanTotals, scanVolume } from './scan.ts';
-import type { ScanCacheReader, ScanCacheWriter } from './scan-cache.ts';
 import type { Selection } from './select.ts';
 
 const namesKept = 100;

@@ -9,6 +9,7 @@
  * Invariants: a cache is bound to the id of the record whose trees it describes; an entry that is not dirty and whose 64
  * stat bytes and tag are equal is unchanged. A block names what was listed, whether selected or not.
  */
+import { createHash } from 'node:crypto';
 import { ByteReader, ByteWriter, equalBytes } from '../model/bytes.ts';
 import { type DirectoryBlock, statRecordBytes } from '../model/stat-record.ts';
 import type { CacheReader, CacheWriter, LocalCache } from '../ports/local-cache.ts';
@@ -303,6 +304,16 @@ export class ScanCacheWriter {
       at += length;
     }
   }
+}
+
+/** Tag of the first name, in key order, of a file with several. */
+export const firstTag: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+/** What the cache remembers of a further name: of which first name it was a link. */
+export function linkTag(first: Uint8Array): Uint8Array {
+  const tag = new Uint8Array(createHash('sha256').update(first).digest().subarray(0, 8));
+  tag[0] = (tag[0] as number) & 0xfe;
+  return tag;
 }
 
 export function equalBlocks(a: DirectoryBlock, b: DirectoryBlock): boolean {
