@@ -75,6 +75,7 @@ const defaults: Omit<CaptureSettings, 'volumes'> = {
   partialBytes: Number.MAX_SAFE_INTEGER,
   final: false,
   quiesced: false,
+  trustCache: true,
 };
 
 export class Pod {

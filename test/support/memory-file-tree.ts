@@ -11,7 +11,7 @@
  * Kept to what the engine relies on: coarse clocks, mtime moved by a mapping only at the first write to a clean page, clamped
  * times, refused ownership, full disks, nameless files that vanish when closed.
  */
-import { compareBytes, equalBytes, utf8Bytes } from '../../src/engine/model/bytes.ts';
+import { compareBytes, utf8Bytes } from '../../src/engine/model/bytes.ts';
 import {
   type DirectoryBlock,
   type FileStat,
@@ -33,6 +33,7 @@ import {
   type RawXattr,
   type TimesAt,
 } from '../../src/engine/ports/file-tree.ts';
+import { digestBlockBytes, printable, TreeDigest, treeLine } from './tree-digest.ts';
 
 export interface MemoryFileSystemOptions {
   /** Wall clock of the machine; the default stands still at 2026-01-01. */
@@ -68,7 +69,7 @@ interface Timestamp {
   readonly nsec: number;
 }
 
-const blockBytes = 4096;
+const blockBytes = digestBlockBytes;
 
 class Inode {
   readonly number: bigint;
@@ -179,7 +180,7 @@ export class MemoryFileSystem {
     for (const name of split(path)) {
       let next = at.children.get(name);
       if (next === undefined) {
-        next = this.makeInode(fileType.directory | 0o755, options.device ?? at.device);
+        next = this.makeInode(fileType.directory | 0o755, at, options.device);
         this.attach(at, name, next);
       }
       at = next;
@@ -335,28 +336,31 @@ export class MemoryFileSystem {
   }
 
   /**
-   * Everything below a directory, one line a name in order of paths: for comparing two trees without the engine. Inodes,
-   * ctimes, directory sizes and link counts of directories are not in it; hardlinks show the first of their names.
+   * Everything below a directory, one line a name in order of paths: for comparing two trees without the engine, in the
+   * same words as snapshotTree of a real one. Hardlinks show the first of their names.
    */
   describe(path: MemoryPath = '', options: { readonly owners?: boolean } = {}): string[] {
     const lines: string[] = [];
     const firstNames = new Map<Inode, string>();
     const visit = (directory: Inode, prefix: string): void => {
       for (const [name, inode] of [...directory.children].sort(([a], [b]) => (a < b ? -1 : 1))) {
-        const full = prefix + escapeName(name);
+        const full = prefix + printable(fromKey(name));
         const first = firstNames.get(inode);
         if (first !== undefined) {
           lines.push(`${full} = ${first}`);
           continue;
         }
         if (inode.type !== fileType.directory) firstNames.set(inode, full);
-        const owner = (options.owners ?? true) ? ` ${inode.uid}:${inode.gid}` : '';
-        const xattrs = [...inode.xattrs]
-          .sort(([a], [b]) => (a < b ? -1 : 1))
-          .map(([key, value]) => ` ${escapeName(key)}=${escapeName(toKey(value))}`);
+        const { sec, nsec } = inode.mtime;
         lines.push(
-          `${full} ${inode.mode.toString(8)}${owner} ${inode.mtime.sec}.${String(inode.mtime.nsec).padStart(9, '0')}` +
-            `${xattrs.join('')} ${this.#describeContent(inode)}`,
+          treeLine({
+            path: full,
+            mode: inode.mode,
+            owner: (options.owners ?? true) ? `${inode.uid}:${inode.gid}` : undefined,
+            mtimeNs: BigInt(sec) * 1_000_000_000n + BigInt(nsec),
+            xattrs: [...inode.xattrs].map(([key, value]) => [fromKey(key), value] as const),
+            content: this.#describeContent(inode),
+          }),
         );
         visit(inode, `${full}/`);
       }
@@ -367,12 +371,16 @@ export class MemoryFileSystem {
 
   // What both sides use.
 
-  makeInode(mode: number, device: bigint): Inode {
+  makeInode(mode: number, directory: Inode, device: bigint = directory.device): Inode {
     if (this.#inodes >= (this.#options.inodesMax ?? Number.POSITIVE_INFINITY)) throw new DiskFull();
     this.#inodes++;
     const { uid = 0, gid = 0 } = this.#options;
     const inode = new Inode(this.#nextInode++, device, mode, uid, gid, this.now());
     if (inode.type === fileType.directory) inode.nlink = 2;
+    if ((directory.mode & 0o2000) !== 0) {
+      inode.gid = directory.gid;
+      if (inode.type === fileType.directory) inode.mode |= 0o2000;
+    }
     return inode;
   }
 
@@ -484,17 +492,13 @@ export class MemoryFileSystem {
   }
 
   #describeContent(inode: Inode): string {
-    if (inode.type === fileType.symlink) return `-> ${escapeName(toKey(inode.target))}`;
+    if (inode.type === fileType.symlink) return `-> ${printable(inode.target)}`;
     if (inode.type !== fileType.regular) return '';
-    // FNV-1a over the bytes; holes and written zeros are the same bytes.
-    let hash = 0x811c9dc5;
-    const zeros = new Uint8Array(blockBytes);
-    for (let i = 0; i * blockBytes < inode.size; i++) {
-      const block = inode.blocks.get(i) ?? zeros;
-      if (equalBytes(block, zeros)) hash = Math.imul(hash ^ 0x1f, 0x01000193);
-      else for (const byte of block) hash = Math.imul(hash ^ byte, 0x01000193);
+    const digest = new TreeDigest();
+    for (const [index, block] of [...inode.blocks].sort(([i], [j]) => i - j)) {
+      if (index * blockBytes < inode.size) digest.add(index, block);
     }
-    return `${inode.size} ${(hash >>> 0).toString(16)}`;
+    return `${inode.size} ${digest.text(inode.size)}`;
   }
 
   #find(path: MemoryPath): Inode | undefined {
@@ -525,7 +529,7 @@ export class MemoryFileSystem {
   #add(path: MemoryPath, mode: number): Inode {
     const { directory, name } = this.#parentOf(path);
     if (directory.children.has(name)) throw new Error(`${String(path)} is there already`);
-    const inode = this.makeInode(mode, directory.device);
+    const inode = this.makeInode(mode, directory);
     this.attach(directory, name, inode);
     return inode;
   }
@@ -774,7 +778,7 @@ export class MemoryFileTree implements FileTreeWriter {
     const { inode } = this.#directory(directory, 'createNameless');
     this.#call('createNameless', '');
     if (this.#disk.options.namelessFiles === false) return undefined;
-    const made = this.#orFull('createNameless', () => this.#disk.makeInode(fileType.regular | 0o600, inode.device));
+    const made = this.#orFull('createNameless', () => this.#disk.makeInode(fileType.regular | 0o600, inode));
     made.nlink = 0;
     return this.#add({ inode: made, path: '', writing: true, nameless: true }, 'createNameless');
   }
@@ -977,7 +981,7 @@ export class MemoryFileTree implements FileTreeWriter {
     const { directory, key, path } = this.#free(parent, name, operation);
     this.#call(operation, path);
     if (directory.children.has(key)) throw new FileTreeError('EEXIST', operation);
-    const inode = this.#orFull(operation, () => this.#disk.makeInode(mode, directory.device));
+    const inode = this.#orFull(operation, () => this.#disk.makeInode(mode, directory));
     this.#disk.attach(directory, key, inode);
     return inode;
   }
@@ -1091,11 +1095,6 @@ function splitAt(bytes: Uint8Array, separator: number): Uint8Array[] {
     start = i + 1;
   }
   return parts;
-}
-
-/** Printable ASCII as it is, else \xNN. */
-function escapeName(key: string): string {
-  return key.replace(/[^ -[\]-~]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 function childPath(path: string, name: Uint8Array): string {

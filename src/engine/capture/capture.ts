@@ -81,6 +81,8 @@ export interface CaptureSettings {
   readonly final: boolean;
   /** The app has been proven stopped. */
   readonly quiesced: boolean;
+  /** False reads everything, whatever the scan cache says. */
+  readonly trustCache: boolean;
   readonly labels?: Readonly<Record<string, string>>;
 }
 
@@ -564,7 +566,7 @@ class CaptureRun {
   /** The cache that was bound to the base's record, if that is still the base. */
   #boundCache(volume: VolumeState): string | undefined {
     const { cache } = this.#ports;
-    if (cache === undefined || this.#base === undefined) return undefined;
+    if (cache === undefined || this.#base === undefined || !this.#settings.trustCache) return undefined;
     return boundScanCache(cache, volume.source.name, this.#base.record.header.id);
   }
 

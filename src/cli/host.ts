@@ -1,0 +1,63 @@
+/** What the command line needs of the machine; main.ts builds it, tests build another. */
+import type { ClaimOptions } from '../engine/lineage/claim.ts';
+import type { Clock } from '../engine/ports/clock.ts';
+import type { Compressor } from '../engine/ports/compressor.ts';
+import type { FileTreeWriter } from '../engine/ports/file-tree.ts';
+import type { KeyRing } from '../engine/ports/key-ring.ts';
+import type { LaneStarter } from '../engine/ports/lanes.ts';
+import type { LocalCache } from '../engine/ports/local-cache.ts';
+import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
+import type { RandomSource } from '../engine/ports/random.ts';
+import type { LineageName } from '../engine/model/ids.ts';
+
+export interface Output {
+  readonly isTerminal: boolean;
+  readonly columns: number;
+  readonly colours: boolean;
+  write(text: string | Uint8Array): void;
+}
+
+export type RequestCounts = Readonly<Record<string, number>>;
+
+/** A store whose requests are counted. */
+export type Counted<S extends ObjectReader> = S & AsyncDisposable & { readonly requests: () => RequestCounts };
+
+export interface HostFileTree {
+  readonly tree: FileTreeWriter;
+  readonly name: string;
+  /** False where worker threads cannot share descriptors: everything then runs in one thread. */
+  readonly sharedDescriptors: boolean;
+}
+
+export interface Host {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly hostName: string;
+  readonly version: string;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  /** Processors that this process may use. */
+  readonly parallelism: number;
+  /** Fires at SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Absolute path of an existing directory with symlinks resolved; the path made absolute when it does not exist. */
+  realPath(path: string): string;
+  exists(path: string): boolean;
+  openReader(address: string): Promise<Counted<ObjectReader>>;
+  openWriter(address: string, options: { readonly create: boolean }): Promise<Counted<ObjectWriter>>;
+  /** The directory of a `file:` store, to keep it out of what it stores. */
+  storePath(address: string): string | undefined;
+  openKey(path: string): Promise<KeyRing>;
+  createKey(path: string): Promise<KeyRing>;
+  fileTree(): HostFileTree;
+  compressor(): Promise<Compressor>;
+  lanes(): LaneStarter;
+  openHolder(options: {
+    readonly stateDirectory: string;
+    readonly repository: string;
+    readonly lineage: LineageName;
+  }): Promise<ClaimOptions['holder'] & AsyncDisposable & { readonly path: string }>;
+  openCache(directory: string): LocalCache;
+}

@@ -1,0 +1,231 @@
+/** Every option of every command: one table that the parser, the help texts and the tests read. */
+import { parseArgs } from 'node:util';
+import { HoldfastError } from '../engine/model/errors.ts';
+
+export interface OptionInfo {
+  /** What stands after the option in a help text; undefined for a switch. */
+  readonly value?: string;
+  readonly many?: true;
+  readonly help: string;
+}
+
+export type OptionName =
+  | 'store'
+  | 'key-file'
+  | 'encryption'
+  | 'lineage'
+  | 'state-dir'
+  | 'output'
+  | 'include'
+  | 'exclude'
+  | 'level'
+  | 'dry-run'
+  | 'take'
+  | 'seal'
+  | 'passes'
+  | 'converge-within'
+  | 'partial-bytes'
+  | 'lanes'
+  | 'label'
+  | 'no-cache'
+  | 'at'
+  | 'target'
+  | 'volume'
+  | 'only'
+  | 'first'
+  | 'on-existing'
+  | 'read-data'
+  | 'help';
+
+/** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
+export const options: Readonly<Record<OptionName, OptionInfo>> = {
+  store: { value: 'ADDRESS', help: 'where checkpoints are kept, such as file:/srv/checkpoints' },
+  'key-file': { value: 'FILE', help: 'file with the repository key' },
+  encryption: { value: 'KIND', help: 'aes-256-gcm (default) or none; none must be said explicitly' },
+  lineage: { value: 'NAME', help: 'whose checkpoints: parts joined by slashes, such as team/app/0' },
+  'state-dir': { value: 'DIR', help: 'private state of this user (default: $XDG_STATE_HOME/holdfast)' },
+  output: { value: 'FORM', help: 'text (default) or json' },
+  include: { value: 'GLOB', many: true, help: 'keep only files that match, or lie below what matches' },
+  exclude: { value: 'GLOB', many: true, help: 'leave out what matches, and what is below it' },
+  level: { value: 'N', help: 'zstd level, 1 (default) to 19' },
+  'dry-run': { help: 'compute the root and store nothing' },
+  take: { help: 'take a lineage over from a holder that is gone for good' },
+  seal: { help: 'end the lineage with a SEAL: another holder may go on' },
+  passes: { value: 'N', help: 'passes after the first that look for a moment without change (default 3)' },
+  'converge-within': { value: 'DURATION', help: 'begin no further pass after this, such as 30s (default 60s)' },
+  'partial-bytes': {
+    value: 'BYTES',
+    help: 'anchor a long first checkpoint each time this much is stored (default 1GiB)',
+  },
+  lanes: { value: 'N', help: 'worker threads (default: processors, at most 4; 0: none)' },
+  label: { value: 'KEY=VALUE', many: true, help: 'a label of the checkpoint' },
+  'no-cache': { help: 'do not trust the scan cache: read everything' },
+  at: { value: 'WHICH', help: 'latest (default), latest~N, a slot, an id, or a time' },
+  target: { value: 'DIR', many: true, help: 'where to restore to; VOLUME=DIR for one volume of several' },
+  volume: { value: 'NAME', help: 'only this volume' },
+  only: { value: 'GLOB', many: true, help: 'restore only what matches, or lies below what matches' },
+  first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
+  'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
+  'read-data': { help: 'read and prove every byte, not only the records and the trees' },
+  help: { help: 'show the help of the command' },
+};
+
+/** Secrets that people may try to put on a command line, where every user of the machine can read them. */
+const secrets: readonly string[] = ['key', 'password', 'passphrase', 'secret'];
+
+export interface Parsed {
+  readonly positionals: readonly string[];
+  text(name: OptionName): string | undefined;
+  required(name: OptionName): string;
+  list(name: OptionName): readonly string[];
+  flag(name: OptionName): boolean;
+  /** A whole number from `min` to `max`. */
+  number(name: OptionName, min: number, max: number, otherwise: number): number;
+}
+
+/** E_USAGE for anything that is not an option of the command, with what was probably meant. */
+export function parseOptions(
+  command: string,
+  allowed: readonly OptionName[],
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Parsed {
+  const names = new Set<string>([...allowed, 'help']);
+  const config = Object.fromEntries(
+    [...names].map((name) => {
+      const info: OptionInfo = options[name as OptionName];
+      return [
+        name,
+        { type: info.value === undefined ? ('boolean' as const) : ('string' as const), multiple: true as const },
+      ];
+    }),
+  );
+  for (const arg of args) {
+    if (arg === '--') break;
+    const given = /^--([a-z0-9-]+)(?:=|$)/i.exec(arg)?.[1];
+    if (given === undefined) {
+      if (/^-[a-z]/i.test(arg)) throw usage(command, `there are no short options: ${arg}`);
+      continue;
+    }
+    if (names.has(given)) continue;
+    if (secrets.includes(given)) {
+      throw new HoldfastError(
+        'E_USAGE',
+        `--${given}: secrets do not belong on a command line, where others can read them`,
+        {
+          remedy: 'Put the key into a file and give --key-file FILE, or set HOLDFAST_KEY_FILE.',
+        },
+      );
+    }
+    const near = nearest(given, [...names]);
+    throw usage(command, `there is no option --${given}${near === undefined ? '' : `; did you mean --${near}?`}`);
+  }
+  let values: Record<string, readonly (string | boolean)[] | undefined>;
+  let positionals: readonly string[];
+  try {
+    const parsed = parseArgs({ args: [...args], options: config, allowPositionals: true, strict: true });
+    values = parsed.values as Record<string, readonly (string | boolean)[] | undefined>;
+    positionals = parsed.positionals;
+  } catch (cause) {
+    throw usage(command, (cause as Error).message.split('\n')[0] as string, cause);
+  }
+  for (const [name, given] of Object.entries(values)) {
+    const info: OptionInfo = options[name as OptionName];
+    if (info.many !== true && info.value !== undefined && given !== undefined && given.length > 1) {
+      throw usage(command, `--${name} was given ${given.length} times`);
+    }
+  }
+
+  const list = (name: OptionName): readonly string[] => {
+    const given = values[name];
+    if (given !== undefined) return given.map(String);
+    const variable = env[variableOf(name)];
+    if (variable === undefined || variable === '') return [];
+    const info: OptionInfo = options[name];
+    return info.many === true ? variable.split(',') : [variable];
+  };
+  const text = (name: OptionName): string | undefined => list(name)[0];
+  return {
+    positionals,
+    list,
+    text,
+    required(name: OptionName): string {
+      const value = text(name);
+      if (value === undefined || value === '') {
+        throw usage(command, `--${name} is missing; it can also come from ${variableOf(name)}`);
+      }
+      return value;
+    },
+    flag(name: OptionName): boolean {
+      if (values[name] !== undefined) return true;
+      const variable = env[variableOf(name)];
+      if (variable === undefined || variable === '' || variable === '0' || variable === 'false') return false;
+      if (variable === '1' || variable === 'true') return true;
+      throw usage(command, `${variableOf(name)} is ${JSON.stringify(variable)}, not true or false`);
+    },
+    number(name: OptionName, min: number, max: number, otherwise: number): number {
+      const value = text(name);
+      if (value === undefined) return otherwise;
+      const number = Number(value);
+      if (!/^\d+$/.test(value) || number < min || number > max) {
+        throw usage(command, `--${name} is ${JSON.stringify(value)}, not a whole number from ${min} to ${max}`);
+      }
+      return number;
+    },
+  };
+}
+
+export function variableOf(name: OptionName): string {
+  return `HOLDFAST_${name.toUpperCase().replaceAll('-', '_')}`;
+}
+
+export function usage(command: string, message: string, cause?: unknown): HoldfastError {
+  return new HoldfastError('E_USAGE', message, {
+    remedy: `See: holdfast help${command === '' ? '' : ` ${command}`}`,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** The candidate with the fewest edits, when they are few. */
+export function nearest(given: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestEdits = Math.max(2, Math.floor(given.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const edits = editsBetween(given, candidate);
+    if (edits < bestEdits) {
+      best = candidate;
+      bestEdits = edits;
+    }
+  }
+  return best;
+}
+
+function editsBetween(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
+
+const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `500ms`, `30s`, `5m`, `2h`, `1d` → ms. */
+export function parseDuration(command: string, name: OptionName, text: string): number {
+  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
+  if (match === null) throw usage(command, `--${name} is ${JSON.stringify(text)}, not a duration such as 30s or 5m`);
+  return Number(match[1]) * (units[match[2] as string] as number);
+}
+
+/** `4096`, `64KiB`, `1GiB`, `10MB` → bytes. */
+export function parseBytes(command: string, name: OptionName, text: string): number {
+  const match = /^(\d{1,12})(?:(k|m|g|t)(i)?b?)?$/i.exec(text);
+  if (match === null) throw usage(command, `--${name} is ${JSON.stringify(text)}, not a size such as 64MiB`);
+  const power = ['', 'k', 'm', 'g', 't'].indexOf((match[2] ?? '').toLowerCase());
+  return Number(match[1]) * (match[3] === undefined ? 1000 : 1024) ** power;
+}
