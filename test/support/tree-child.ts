@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { FileTreeError, type FileTreeWriter } from '../../src/engine/ports/file-tree.ts';
 import { chooseFileTree, type FileTreeName } from '../../src/edge/host/choose-file-tree.ts';
+import { loadLinuxCalls } from '../../src/edge/host/linux-calls.ts';
 import { forbidMemoryReads } from '../../src/edge/host/native-file-tree.ts';
 import { listedNames, nameAt } from './tree-names.ts';
 
@@ -44,6 +45,15 @@ const tasks: Readonly<Record<string, (tree: FileTreeWriter, directory: string) =
       chmodForeign: errnoOf(() => tree.setModeOfName(root, foreign, 0o600)),
       names: listedNames(tree.list(root)).map(({ name }) => new TextDecoder().decode(name)),
     };
+  },
+
+  /** Whether other processes may read this one's memory. */
+  dumpable() {
+    const { calls } = loadLinuxCalls();
+    const getDumpable = 3;
+    const read = (): number | undefined => calls?.call5(calls.numbers.prctl, getDumpable, 0, 0, 0, 0);
+    const before = read();
+    return { before, forbidden: forbidMemoryReads(), after: read() };
   },
 
   /** Lists a directory whose names can be read but not looked up. */
