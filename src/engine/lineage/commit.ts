@@ -233,13 +233,13 @@ export class LogWriter implements LineageWriter {
       occupant === undefined
         ? ({ valid: false, reason: 'too-large', detail: 'larger than any record' } as const)
         : log.readBytes(slot, occupant);
-    const verdict = judgeOccupant(reading, this.epoch);
-    if (verdict === 'skip' || !reading.valid) {
+    const found = judgeOccupant(reading, this.epoch);
+    if (found.means === 'skip') {
       this.#slot = nextSlot(slot);
       throw new Rebased(undefined, this.#slot);
     }
-    const { record } = reading;
-    if (verdict === 'fenced') throw this.#fence(record);
+    const { record } = found;
+    if (found.means === 'fenced') throw this.#fence(record);
     this.#adopt(record);
     throw new Rebased(record, this.#slot);
   }

@@ -1,4 +1,4 @@
-import type { RecordReading } from '../format/record.ts';
+import type { LogRecord, RecordReading } from '../format/record.ts';
 import type { Epoch } from '../model/ids.ts';
 
 /**
@@ -6,9 +6,12 @@ import type { Epoch } from '../model/ids.ts';
  * adopt: a record of its own epoch, which only a request of a killed process of the same holder can have left; it becomes the
  * base. fenced: somebody else claimed the lineage, and this writer ends.
  */
-export type Occupation = 'skip' | 'adopt' | 'fenced';
+export type Occupation =
+  | { readonly means: 'skip' }
+  | { readonly means: 'adopt' | 'fenced'; readonly record: LogRecord };
 
 export function judgeOccupant(reading: RecordReading, epoch: Epoch): Occupation {
-  if (!reading.valid) return 'skip';
-  return reading.record.header.epoch === epoch ? 'adopt' : 'fenced';
+  if (!reading.valid) return { means: 'skip' };
+  const { record } = reading;
+  return { means: record.header.epoch === epoch ? 'adopt' : 'fenced', record };
 }

@@ -36,6 +36,23 @@ describe('claiming a lineage', () => {
     expect(await world.story()).toEqual(['1 CLAIM of a', '2 CHECKPOINT of a', '3 SEAL of a', '4 CHECKPOINT of a']);
   });
 
+  it('costs few requests, however long the log is and however many held it before', async () => {
+    const world = await World.make();
+    const holder = new MemoryHolder('a');
+    const writer = await world.claim(holder);
+    for (let i = 0; i < 30; i++) await checkpoint(writer);
+    world.store.requests = { get: 0, list: 0, create: 0 };
+    await world.claim(holder);
+    expect(world.store.requests).toEqual({ get: 1, list: 1, create: 0 });
+    await writer.seal();
+    world.store.requests = { get: 0, list: 0, create: 0 };
+    await world.claim(new MemoryHolder('b'));
+    // Head, its checkpoint to see what the epoch committed, the same as base of the CLAIM, and all again once it stands.
+    expect(world.store.requests.create).toBe(1);
+    expect(world.store.requests.list).toBe(2);
+    expect(world.store.requests.get).toBeLessThanOrEqual(7);
+  });
+
   it('of a sealed lineage names its newest good checkpoint as base, and takes its newest as the base of the writer', async () => {
     const world = await World.make();
     const writer = await world.claim(new MemoryHolder('a'));

@@ -1,6 +1,9 @@
-import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createKeyFile } from '../../../src/edge/host/file-key-ring.ts';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { publicKeyOf, signMessage } from '../../../src/engine/format/keys.ts';
 import { logKey, toPackName } from '../../../src/engine/format/object-keys.ts';
 import { type LogRecord, readRecord } from '../../../src/engine/format/record.ts';
 import { type ClaimOptions, claimLineage } from '../../../src/engine/lineage/claim.ts';
@@ -17,7 +20,7 @@ import {
   domainOf,
   type Repository,
 } from '../../../src/engine/lineage/repository.ts';
-import { concatBytes, toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
+import { concatBytes } from '../../../src/engine/model/bytes.ts';
 import type { VolumeCheckpoint } from '../../../src/engine/model/checkpoint.ts';
 import { HoldfastError, invariant } from '../../../src/engine/model/errors.ts';
 import {
@@ -77,31 +80,14 @@ export class TestClock implements Clock {
   }
 }
 
-/** A repository key that lives in memory. */
-export function memoryKeyRing(seed: string): KeyRing {
-  const key = createHash('sha256').update(`key ${seed}`).digest();
-  const signingSeed = new Uint8Array(createHash('sha256').update(`sign ${seed}`).digest());
-  const keyId = toHex(new Uint8Array(createHash('sha256').update(key).digest())).slice(0, 16);
-  return {
-    keyId,
-    publicKey: publicKeyOf(signingSeed),
-    sign: async (message) => signMessage(signingSeed, message),
-    wrap: async (secret, context) => {
-      const nonce = createHash('sha256').update(secret).update(context).digest().subarray(0, 12);
-      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(utf8Bytes(context));
-      return concatBytes([nonce, cipher.update(secret), cipher.final(), cipher.getAuthTag()]);
-    },
-    unwrap: async (wrapped, context) => {
-      try {
-        const end = wrapped.length - 16;
-        const cipher = createDecipheriv('aes-256-gcm', key, wrapped.subarray(0, 12)).setAAD(utf8Bytes(context));
-        cipher.setAuthTag(wrapped.subarray(end));
-        return concatBytes([cipher.update(wrapped.subarray(12, end)), cipher.final()]);
-      } catch (cause) {
-        throw new HoldfastError('E_KEY_WRONG', 'another key wrapped this', { cause });
-      }
-    },
-  };
+/** A repository key, the same in every run for one seed. */
+export async function keyRingOf(seed: string): Promise<KeyRing> {
+  const directory = await mkdtemp(join(tmpdir(), 'holdfast-key-'));
+  try {
+    return await createKeyFile(join(directory, 'key'), seededRandom(`key ${seed}`));
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 }
 
 /** What happens to the next create, in order. */
@@ -243,7 +229,7 @@ export class World {
     const store = new ScriptedStore();
     const random = seededRandom('world');
     const making = { store, random, clock: new TestClock() };
-    const keyRing = encryption === 'none' ? undefined : memoryKeyRing('repository');
+    const keyRing = encryption === 'none' ? undefined : await keyRingOf('repository');
     const repository = await createRepository({ keyRing, encryption }, making);
     const access = await repository.openOrMakeDomain(domainOf(lineage), making);
     return new World({ store, random, lineage, repository, access });

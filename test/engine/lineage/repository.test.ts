@@ -9,9 +9,11 @@ import {
 } from '../../../src/engine/lineage/repository.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { toLineageName } from '../../../src/engine/model/ids.ts';
-import { memoryKeyRing, ScriptedStore, seededRandom, TestClock } from './fixture.ts';
+import type { KeyRing } from '../../../src/engine/ports/key-ring.ts';
+import { keyRingOf, ScriptedStore, seededRandom, TestClock } from './fixture.ts';
 
-const ring = memoryKeyRing('ours');
+const ring = await keyRingOf('ours');
+const theirs = await keyRingOf('theirs');
 const encrypted: RepositorySettings & { encryption: 'aes-256-gcm' } = { keyRing: ring, encryption: 'aes-256-gcm' };
 const plain: RepositorySettings & { encryption: 'none' } = { keyRing: undefined, encryption: 'none' };
 
@@ -48,7 +50,7 @@ describe('a repository', () => {
       [a, { keyRing: undefined, encryption: 'aes-256-gcm' }, 'E_KEY_MISSING'],
       [a, { keyRing: undefined, encryption: 'none' }, 'E_ENCRYPTION_MISMATCH'],
       [a, { keyRing: ring, encryption: 'none' }, 'E_ENCRYPTION_MISMATCH'],
-      [a, { keyRing: memoryKeyRing('theirs') }, 'E_KEY_WRONG'],
+      [a, { keyRing: theirs }, 'E_KEY_WRONG'],
       [b, { keyRing: ring }, 'E_ENCRYPTION_MISMATCH'],
       [b, { keyRing: undefined, encryption: 'aes-256-gcm' }, 'E_ENCRYPTION_MISMATCH'],
     ];
@@ -67,8 +69,14 @@ describe('a repository', () => {
 
   it('whose object names our key but was signed by another is refused', async () => {
     const options = making();
-    const other = memoryKeyRing('theirs');
-    await createRepository({ ...encrypted, keyRing: { ...other, keyId: ring.keyId } }, options);
+    const underOurName: KeyRing = {
+      keyId: ring.keyId,
+      publicKey: theirs.publicKey,
+      sign: (message) => theirs.sign(message),
+      wrap: (secret, context) => theirs.wrap(secret, context),
+      unwrap: (wrapped, context) => theirs.unwrap(wrapped, context),
+    };
+    await createRepository({ ...encrypted, keyRing: underOurName }, options);
     await expect(openRepository(options.store, encrypted)).rejects.toMatchObject({ code: 'E_DAMAGED' });
   });
 
