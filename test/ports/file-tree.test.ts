@@ -3,7 +3,17 @@
  * name, and for the one in memory that the simulator uses. `abilities` decide what is asserted, never whether a test runs.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -894,5 +904,20 @@ describe('the choice', () => {
     expect(chooseFileTree().name).toBe(onLinux ? 'native' : 'node');
     expect(chooseFileTree({ only: 'node' })).toMatchObject({ name: 'node', why: undefined });
     expect(chooseFileTree({ only: 'node' }).tree.abilities.name).toBe('node');
+  });
+
+  test.skipIf(!onLinux)('does not need to write anywhere', () => {
+    expect(chooseFileTree({ temporary: '/there/is/no/such/directory' })).toMatchObject({
+      name: 'native',
+      why: undefined,
+      sharedDescriptors: true,
+    });
+  });
+
+  test.skipIf(!onLinux)('leaves nothing behind', () => {
+    const path = mkdtempSync(join(tmpdir(), 'holdfast-tree-'));
+    made.push(path);
+    expect(chooseFileTree({ temporary: path, only: 'native' }).name).toBe('native');
+    expect(readdirSync(path)).toEqual([]);
   });
 });

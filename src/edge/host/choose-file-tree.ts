@@ -1,5 +1,5 @@
 /** Picks the file tree that works on this machine, by trying it. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { lstatSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { equalBytes, utf8Bytes } from '../../engine/model/bytes.ts';
@@ -28,16 +28,18 @@ export interface FileTreeWish {
    * its result.
    */
   readonly tried?: boolean;
+  /** Where the trial may write, default the system's directory for temporary files. */
+  readonly temporary?: string;
 }
 
 /**
  * One tree for the calling thread; each thread chooses its own.
  */
-export function chooseFileTree({ only, tried = false }: FileTreeWish = {}): FileTreeChoice {
+export function chooseFileTree({ only, tried = false, temporary = tmpdir() }: FileTreeWish = {}): FileTreeChoice {
   let why: string | undefined;
   if (only !== 'node') {
     const native = createNativeFileTree();
-    why = native.tree === undefined ? native.why : tried ? undefined : tryOut(native.tree);
+    why = native.tree === undefined ? native.why : tried ? undefined : tryOut(native.tree, temporary);
     if (native.tree !== undefined && why === undefined) {
       return { tree: native.tree, name: 'native', why, sharedDescriptors: true };
     }
@@ -67,11 +69,14 @@ export function nodeAddressing(): NodeAddressing {
   }
 }
 
-/** One round trip through the calls a restore and a capture rest on. The reason when it fails. */
-function tryOut(tree: NativeFileTree): string | undefined {
+/** Reads and, where it can, writes through the calls that captures and restores rest on. The reason when one fails. */
+function tryOut(tree: NativeFileTree, temporary: string): string | undefined {
   let directory: string | undefined;
   try {
-    directory = mkdtempSync(join(tmpdir(), 'holdfast-probe-'));
+    const differs = compareWithNode(tree);
+    if (differs !== undefined) return differs;
+    directory = makeTemporary(temporary);
+    if (directory === undefined) return undefined;
     const root = tree.openRoot(directory);
     try {
       return roundTrip(tree, root);
@@ -82,6 +87,35 @@ function tryOut(tree: NativeFileTree): string | undefined {
     return error instanceof FileTreeError ? error.message : String(error);
   } finally {
     if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** Undefined where nothing can be written: a read-only container is no reason to do without system calls. */
+function makeTemporary(parent: string): string | undefined {
+  try {
+    return mkdtempSync(join(parent, 'holdfast-probe-'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** A wrong layout of a structure shows in the stats of `/`. */
+function compareWithNode(tree: NativeFileTree): string | undefined {
+  const root = tree.openRoot('/');
+  try {
+    const mine = tree.stat(root);
+    const node = lstatSync('/', { bigint: true });
+    const same =
+      mine.inode === node.ino &&
+      mine.device === node.dev &&
+      BigInt(mine.mode) === node.mode &&
+      BigInt(mine.uid) === node.uid &&
+      BigInt(mine.mtimeSec) * 1_000_000_000n + BigInt(mine.mtimeNsec) === node.mtimeNs;
+    if (!same) return 'a stat differs from what Node says';
+    tree.list(root);
+    return undefined;
+  } finally {
+    tree.close(root);
   }
 }
 
