@@ -18,6 +18,7 @@ import {
   readStat,
   statOffset,
   statRecordBytes,
+  writeI64,
 } from '../../engine/model/stat-record.ts';
 import {
   type Descriptor,
@@ -133,6 +134,8 @@ export class NativeFileTree implements FileTreeWriter {
   readonly #entriesView: DataView = new DataView(this.#entries.buffer);
   readonly #entriesBase: number;
   #xattrValue: Uint8Array = emptyBytes;
+  /** The buffers whose addresses were taken last. */
+  readonly #held: [ArrayBufferLike | undefined, ArrayBufferLike | undefined] = [undefined, undefined];
 
   constructor(calls: LinuxCalls) {
     this.#calls = calls;
@@ -140,6 +143,10 @@ export class NativeFileTree implements FileTreeWriter {
     this.#smallBase = calls.baseAddress(this.#small.buffer);
     this.#entriesBase = calls.baseAddress(this.#entries.buffer);
     this.#small[dotPathAt] = dot;
+    // struct open_how of openBeneath, and atime of setTimes.
+    writeI64(this.#smallView, howAt, directoryFlags);
+    writeI64(this.#smallView, howAt + 16, resolveBeneath | resolveNoSymlinks | resolveNoMagicLinks);
+    writeI64(this.#smallView, timesAt + 8, omitTime);
     // A lease that is broken while we hold it sends SIGIO, which would end the process.
     calls.ignoreSignal(osConstants.signals.SIGIO);
   }
@@ -287,6 +294,8 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   close(descriptor: Descriptor): void {
+    // Most work on a name ends here: a large block of names is not kept longer than that.
+    this.#held.fill(undefined);
     // After EINTR the descriptor is closed all the same (Linux): a second try could close another's.
     if (this.#calls.call1(this.#numbers.close, descriptor) !== 0 && this.#calls.errno() !== EINTR) this.#fail('close');
   }
@@ -308,10 +317,6 @@ export class NativeFileTree implements FileTreeWriter {
   openBeneath(parent: Descriptor, name: NameAt): Descriptor {
     const end = nameEnd(name, 'openBeneath', 'path');
     const address = this.#address(name.names, name.start);
-    const how = this.#smallView;
-    how.setBigUint64(howAt, BigInt(directoryFlags), true);
-    how.setBigUint64(howAt + 8, 0n, true);
-    how.setBigUint64(howAt + 16, BigInt(resolveBeneath | resolveNoSymlinks | resolveNoMagicLinks), true);
     for (let tries = 0; ; tries++) {
       const found = this.#calls.call4(this.#numbers.openat2, parent, address, this.#smallBase + howAt, 24);
       if (found >= 0) return found as Descriptor;
@@ -547,11 +552,8 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   #setTimesAt(parent: number, address: number, flags: number, times: TimesAt, operation: string): void {
-    const view = this.#smallView;
-    view.setBigInt64(timesAt, 0n, true);
-    view.setBigInt64(timesAt + 8, BigInt(omitTime), true);
-    view.setBigInt64(timesAt + 16, BigInt(times.mtimeSec), true);
-    view.setBigInt64(timesAt + 24, BigInt(times.mtimeNsec), true);
+    writeI64(this.#smallView, timesAt + 16, times.mtimeSec);
+    writeI64(this.#smallView, timesAt + 24, times.mtimeNsec);
     const { call4, numbers } = this.#calls;
     this.#check(call4(numbers.utimensat, parent, address, this.#smallBase + timesAt, flags), operation);
   }
@@ -621,6 +623,7 @@ export class NativeFileTree implements FileTreeWriter {
     return length === 0 ? this.#smallBase : this.#address(bytes, start);
   }
 
+  /** Valid for the next call; a call takes at most two. */
   #address(bytes: Uint8Array, start: number): number {
     // The buffer first: asking for it moves the bytes of a small array out of the collected heap for good.
     const buffer = bytes.buffer;
@@ -629,6 +632,9 @@ export class NativeFileTree implements FileTreeWriter {
       base = this.#calls.baseAddress(buffer);
       this.#bases.set(buffer, base);
     }
+    // The collector sees no use of the buffer in a number: it is held here until after the call.
+    this.#held[1] = this.#held[0];
+    this.#held[0] = buffer;
     return base + bytes.byteOffset + start;
   }
 
