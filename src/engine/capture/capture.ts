@@ -407,6 +407,7 @@ class CaptureRun {
           onRead: (_names, bytes, newBytes) => this.#report('read', volume, bytes, newBytes),
           onScan: () => this.#report(this.#pass === 1 ? 'scan' : 'converge', volume, 0, 0),
         },
+        breathe: () => clock.wait(0),
         signal: this.#signal,
       });
       volume.tree = await editor.finish();

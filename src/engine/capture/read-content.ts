@@ -29,7 +29,7 @@ export interface ReadContent {
   readonly newBytes: number;
 }
 
-const windowBytes: number = 2 * 1024 * 1024;
+const windowBytes: number = 1024 * 1024;
 const holesMax = 4096;
 /** Below this a hole saves nothing and looking for one costs a system call per file. */
 const holeCheckBytesMin = 8192;

@@ -16,8 +16,8 @@ import { SessionIndex } from './session-index.ts';
 /** More than this to read, in bytes or names, starts the worker lanes. */
 const soloBytesMax: number = 12 * 1024 * 1024;
 const soloJobsMax = 8;
-/** 2^18 chunks, 14 MiB, of which only what is used is ever touched; two gigabytes of mixed files need a quarter. */
-const sessionBuckets: number = 1 << 18;
+/** 2^17 chunks, 7 MiB, of which only what is used is ever touched; two gigabytes of mixed files need half of it. */
+const sessionBuckets: number = 1 << 17;
 
 export interface ReadLanesOptions {
   readonly files: FileTreeReader;

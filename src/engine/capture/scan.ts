@@ -115,6 +115,8 @@ const batchBytesMax: number = 4 * 1024 * 1024;
 /** Each holds a descriptor until its batch is done; the default limit of a process is 1024. */
 const batchDirectoriesMax = 24;
 const openFramesMax = 192;
+/** A batch comes at least each time this many names were seen, so that the caller stays responsive. */
+const batchNamesMax = 16_384;
 
 interface Frame {
   handle: DirectoryHandle | undefined;
@@ -141,6 +143,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
   let operations: ScanOperation[] = [];
   let readBytes = 0;
   let directoriesHeld = 0;
+  let namesSeen = 0;
   const stack: Frame[] = [];
 
   const open = (
@@ -201,6 +204,14 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     while (stack.length > 0) {
       const frame = stack[stack.length - 1] as Frame;
       const { block, view } = frame;
+      if (namesSeen >= batchNamesMax) {
+        namesSeen = 0;
+        yield { operations, readBytes };
+        operations = [];
+        readBytes = 0;
+        directoriesHeld = 0;
+        lastHeld = undefined;
+      }
       if (frame.index >= block.count) {
         // What the previous scan had after the last name is gone.
         if (!frame.equal) passPrevious(frame, undefined, previous, operations);
@@ -208,6 +219,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         continue;
       }
       const index = frame.index++;
+      namesSeen++;
       const at = index * statRecordBytes;
       const mode = view.getUint32(at + statOffset.mode, true);
       const type = mode & fileTypeMask;

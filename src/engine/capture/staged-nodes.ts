@@ -7,7 +7,7 @@ import type { LocalCache, ScratchFile } from '../ports/local-cache.ts';
 import type { NodeSink, NodeSource } from '../tree/node-access.ts';
 import type { ChunkTarget } from './read-content.ts';
 
-const memoryBytesMax: number = 8 * 1024 * 1024;
+const memoryBytesMax: number = 2 * 1024 * 1024;
 
 export class StagedNodes implements NodeSink, NodeSource {
   readonly #target: () => ChunkTarget;

@@ -63,6 +63,8 @@ export interface VolumePassRequest {
   /** Called when a batch has been applied; may anchor what there is so far. No job is in flight when `drained` is true. */
   readonly onApplied: (drain: () => Promise<void>) => Promise<void> | void;
   readonly progress: PassProgress;
+  /** Lets other work of the process have its turn. */
+  readonly breathe: () => Promise<void>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -224,7 +226,12 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   try {
     for (const batch of scan) {
       request.signal?.throwIfAborted();
-      if (batch.operations.length === 0) continue;
+      if (batch.operations.length === 0) {
+        request.progress.onScan(totals);
+        // Without anything to read nothing else lets timers, signals and uploads have their turn.
+        await request.breathe();
+        continue;
+      }
       await submit(batch);
       while (window.length > windowBatches || (window[0] !== undefined && !(window[0].reply instanceof Promise))) {
         await apply(window.shift() as Pending);

@@ -16,6 +16,8 @@ import type { CacheReader, CacheWriter, LocalCache } from '../ports/local-cache.
 
 export const dirtyMax = 65_536;
 const tagBytes = 8;
+/** Two varints. */
+const headBytesMax = 16;
 const chunkBytes: number = 256 * 1024;
 
 export interface CachedBlock extends DirectoryBlock {
@@ -93,7 +95,7 @@ export class ScanCacheReader {
   /** Depth of the next block, or -1 at the end. */
   nextDepth(): number {
     if (this.#peekedDepth < 0 && this.#position < this.#source.bytes) {
-      const r = this.#need(20);
+      const r = this.#need(headBytesMax);
       this.#peekedDepth = r.varint();
     }
     return this.#peekedDepth;
@@ -109,35 +111,27 @@ export class ScanCacheReader {
   next(): CachedBlock {
     if (this.nextDepth() < 0) throw new Error('scan cache read past its end');
     const start = this.#position;
-    let want = chunkBytes;
-    for (;;) {
-      const r = this.#need(want);
-      r.varint();
-      const count = r.varint();
-      const short = count * statRecordBytes - r.left;
-      if (short > 0) {
-        want = r.position - this.#offset() + count * statRecordBytes + 64;
-        continue;
-      }
-      const records = r.raw(count * statRecordBytes);
-      if (r.left < 9 && this.#bufferBehind() > 0) {
-        want = r.position - this.#offset() + chunkBytes;
-        continue;
-      }
-      const namesBytes = r.varint();
-      if (r.left < namesBytes + 9 && this.#bufferBehind() > 0) {
-        want = r.position - this.#offset() + namesBytes + chunkBytes;
-        continue;
-      }
-      const names = r.raw(namesBytes);
-      const bytes = r.position - this.#offset();
-      const dirty = this.#dirty.get(this.#blockNumber);
-      const tags = this.#tags.get(this.#blockNumber);
-      this.#position += bytes;
-      this.#blockNumber++;
-      this.#peekedDepth = -1;
-      return { count, records, names, tags, dirty, start, end: start + bytes };
-    }
+    // First the head, then as much as each length says: the buffer is refilled only when it does not hold that.
+    let r = this.#need(headBytesMax);
+    r.varint();
+    const count = r.varint();
+    const headBytes = r.position - this.#offset();
+    r = this.#need(headBytes + count * statRecordBytes + headBytesMax);
+    r.raw(headBytes + count * statRecordBytes);
+    const namesBytes = r.varint();
+    const namesAt = r.position - this.#offset();
+    r = this.#need(namesAt + namesBytes);
+    r.raw(headBytes);
+    const records = r.raw(count * statRecordBytes);
+    r.varint();
+    const names = r.raw(namesBytes);
+    const bytes = namesAt + namesBytes;
+    const dirty = this.#dirty.get(this.#blockNumber);
+    const tags = this.#tags.get(this.#blockNumber);
+    this.#position += bytes;
+    this.#blockNumber++;
+    this.#peekedDepth = -1;
+    return { count, records, names, tags, dirty, start, end: start + bytes };
   }
 
   close(): void {
@@ -146,10 +140,6 @@ export class ScanCacheReader {
 
   #offset(): number {
     return this.#position - this.#bufferStart;
-  }
-
-  #bufferBehind(): number {
-    return this.#source.bytes - this.#bufferEnd;
   }
 
   /** A reader over the buffer from the position, holding `want` bytes or all that are left. */
