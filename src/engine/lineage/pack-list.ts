@@ -20,16 +20,15 @@ export function packListOf(
   slot: Slot,
   epoch: Epoch,
 ): readonly PackEntry[] {
-  const known = new Map((base?.packs ?? []).map((entry) => [referenceText(entry), entry]));
-  const kept = request.keep ?? base?.packs ?? [];
-  for (const entry of kept) {
-    const before = known.get(referenceText(entry));
-    invariant(
-      before !== undefined && equalPacks(before, entry),
-      `kept pack ${referenceText(entry)} is listed by the base`,
-    );
+  const known = base?.packs ?? [];
+  const kept = request.keep === undefined ? known : [...request.keep].sort(comparePacks);
+  if (kept !== known) {
+    for (const entry of kept) {
+      const before = findPack(known, entry);
+      invariant(before !== undefined && equalPacks(before, entry), `kept pack ${textOf(entry)} is listed by the base`);
+    }
   }
-  invariant(request.kind === 'CHECKPOINT' || kept.length === known.size, 'a PARTIAL lists its packs cumulatively');
+  invariant(request.kind === 'CHECKPOINT' || kept.length === known.length, 'a PARTIAL lists its packs cumulatively');
 
   const added: PackEntry[] = [];
   for (const pack of request.uploaded) added.push(ownEntry(pack, slot, epoch, false));
@@ -41,11 +40,13 @@ export function packListOf(
   }
   invariant(inlinedBytes <= inlinedBytesMax, 'only small packs are inlined');
 
+  // Sorted already but for the few at its end, and for packs of other lineages: a sort of runs is one pass.
   const list = [...kept, ...added].sort(comparePacks);
-  const listed = new Set(list.map(referenceText));
-  invariant(listed.size === list.length, 'a pack stands once in a list');
-  for (const place of rootPlaces(request.volumes)) assertListed(listed, place, 'the root of a volume');
-  for (const reference of request.referenced) assertListed(listed, reference, 'what the capture wrote');
+  for (const [i, entry] of list.entries()) {
+    invariant(i === 0 || comparePacks(list[i - 1] as PackEntry, entry) < 0, 'a pack stands once in a list');
+  }
+  for (const place of rootPlaces(request.volumes)) assertListed(list, place, 'the root of a volume');
+  for (const reference of request.referenced) assertListed(list, reference, 'what the capture wrote');
   return list;
 }
 
@@ -60,12 +61,26 @@ function ownEntry(pack: FinishedPack, slot: Slot, epoch: Epoch, inlined: boolean
 
 type Reference = Pick<PackEntry, 'origin' | 'slot' | 'pack'>;
 
-function referenceText(reference: Reference): string {
+function textOf(reference: Reference): string {
   return `${reference.origin}:${reference.slot}-${reference.pack}`;
 }
 
-function assertListed(listed: ReadonlySet<string>, reference: Reference, what: string): void {
-  invariant(listed.has(referenceText(reference)), `pack ${referenceText(reference)} of ${what} is listed`);
+/** The entry that a place names, in a sorted list. */
+export function findPack(list: readonly PackEntry[], reference: Reference): PackEntry | undefined {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const entry = list[middle] as PackEntry;
+    const order = comparePacks(entry, reference);
+    if (order === 0) return entry;
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return undefined;
+}
+
+function assertListed(list: readonly PackEntry[], reference: Reference, what: string): void {
+  invariant(findPack(list, reference) !== undefined, `pack ${textOf(reference)} of ${what} is listed`);
 }
 
 function* rootPlaces(volumes: readonly VolumeCheckpoint[]): Generator<Place> {
