@@ -19,7 +19,7 @@ import { equalBytes } from '../model/bytes.ts';
 import { type Content, type ContentItem, inlineItemsMax, type Place } from '../model/entry.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
-import type { NodeSink, NodeSource } from './node-access.ts';
+import { loadAhead, type NodeSink, type NodeSource } from './node-access.ts';
 
 /** Where a node of a list lies. The size belongs to the place: equal nodes may have placements of different length. */
 export interface StoredListNode {
@@ -252,10 +252,7 @@ async function* walk(
       });
     }
     const next = waiting[waiting.length - 1];
-    const wanted = next !== undefined && (next.level > 0 || loadLeaves);
-    ahead = wanted ? source.load(next.place, next.nodeBytes) : undefined;
-    // A failure counts only when, and if, the node is asked for.
-    if (ahead instanceof Promise) ahead.catch(() => undefined);
+    ahead = next !== undefined && (next.level > 0 || loadLeaves) ? loadAhead(source, next) : undefined;
     yield { ref, node };
   }
 }

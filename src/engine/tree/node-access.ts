@@ -95,6 +95,21 @@ export async function loadNode(ref: NodeRef, source: NodeSource, keys: DomainKey
   return openNode(ref, await source.load(ref.place, ref.nodeBytes), keys);
 }
 
+/** Begins to load what will probably be wanted. A failure counts only when, and if, the node is asked for. */
+export function loadAhead(
+  source: NodeSource,
+  wanted: { readonly place: Place; readonly nodeBytes: number } | undefined,
+): Uint8Array | Promise<Uint8Array> | undefined {
+  if (wanted === undefined) return undefined;
+  try {
+    const loading = source.load(wanted.place, wanted.nodeBytes);
+    if (!(loading instanceof Uint8Array)) loading.catch(() => undefined);
+    return loading;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The node in `bytes`, proven to be what `ref` says. E_DAMAGED for other bytes, E_HOSTILE for a tree no Holdfast builds. */
 export function openNode(ref: NodeRef, bytes: Uint8Array, keys: DomainKeys): TreeNode {
   if (bytes.length !== ref.nodeBytes) throw damaged(`a node has ${bytes.length} bytes, not ${ref.nodeBytes}`);

@@ -5,7 +5,15 @@ import { compareBytes } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
 import type { Place } from '../model/entry.ts';
 import { invariant } from '../model/errors.ts';
-import { type Loading, loadNode, type NodeRef, type NodeSource, rootRef, runLoading } from './node-access.ts';
+import {
+  loadAhead,
+  type Loading,
+  loadNode,
+  type NodeRef,
+  type NodeSource,
+  rootRef,
+  runLoading,
+} from './node-access.ts';
 import { childRef, TreeCursor } from './tree-cursor.ts';
 
 export interface TreeReaderOptions {
@@ -178,9 +186,7 @@ class ReadAhead implements NodeSource {
     const sibling = this.#cursor.sibling();
     const next = sibling?.level === 0 ? sibling : undefined;
     this.#place = next?.place;
-    this.#loading = next === undefined ? undefined : this.#source.load(next.place, next.nodeBytes);
-    // A failure counts only when, and if, the node is asked for.
-    if (this.#loading instanceof Promise) this.#loading.catch(() => undefined);
+    this.#loading = loadAhead(this.#source, next);
     return bytes;
   }
 }
