@@ -72,7 +72,7 @@ function nativeTree(): FileTreeWriter {
 }
 
 /**
- * The native tree where calls are missing: openat2 and fchmodat2 (older kernels, filters of container runtimes), O_TMPFILE
+ * The native tree where calls are missing: openat2, cachestat and fchmodat2 (older kernels, filters of container runtimes), O_TMPFILE
  * and RENAME_NOREPLACE (FUSE, NFS).
  */
 function nativeTreeWithLess(): FileTreeWriter {
@@ -92,7 +92,7 @@ function nativeTreeWithLess(): FileTreeWriter {
   };
   const less: LinuxCalls = {
     ...calls,
-    numbers: { ...calls.numbers, openat2: noSuchCall, fchmodat2: noSuchCall },
+    numbers: { ...calls.numbers, openat2: noSuchCall, fchmodat2: noSuchCall, cachestat: noSuchCall },
     call1: (number, a) => allow(calls.call1(number, a)),
     call2: (number, a, b) => allow(calls.call2(number, a, b)),
     call3: (number, a, b, c) => allow(calls.call3(number, a, b, c)),
@@ -760,7 +760,7 @@ for (const { name: placeName, make } of places) {
         } else {
           expect(tree.mayHaveWriter(file)).toBe(false);
           expect(tree.flush(file)).toBe(true);
-          // The lease is gone: nobody has to wait to write.
+          // The lease has been given back: nobody has to wait to write.
           if (rig.path !== undefined) writeFileSync(join(rig.path, 'file'), 'y');
         }
         tree.close(file);
@@ -896,6 +896,39 @@ describe.skipIf(!asRoot || !onLinux)('a file system of its own', () => {
       tree.close(file);
       tree.close(root);
     }
+  });
+});
+
+describe.skipIf(!asRoot || !onLinux)('an overlay', () => {
+  let mounted: string | undefined;
+
+  afterEach(() => {
+    if (mounted !== undefined) execFileSync('umount', [mounted]);
+    mounted = undefined;
+  });
+
+  // The mapping belongs to the file below: neither a lease nor the overlay's page cache shows it.
+  test('never vouches for a file that may be mapped', (context) => {
+    const path = mkdtempSync(join(tmpdir(), 'holdfast-tree-'));
+    made.push(path);
+    for (const part of ['lower', 'upper', 'work', 'mount']) mkdirSync(join(path, part));
+    const target = join(path, 'mount');
+    const options = `lowerdir=${path}/lower,upperdir=${path}/upper,workdir=${path}/work`;
+    if (spawnSync('mount', ['-t', 'overlay', 'overlay', '-o', options, target]).status !== 0) {
+      context.skip('this container may not mount overlays');
+    }
+    mounted = target;
+    writeFileSync(join(target, 'mapped'), 'm'.repeat(8192));
+    const mapping = mapFile(join(target, 'mapped'), 8192);
+    const tree = nativeTree();
+    const root = tree.openRoot(target);
+    const file = tree.openFile(root, nameAt('mapped'));
+    mapping.fill(0x61, 0, 10);
+    expect(tree.fileSystem(root)).toEqual({ type: 'overlayfs', writeback: false });
+    expect([tree.flush(file), tree.mayHaveWriter(file)]).toEqual([false, true]);
+    mapping.close();
+    tree.close(file);
+    tree.close(root);
   });
 });
 

@@ -66,6 +66,7 @@ export interface SystemCallNumbers {
   readonly renameat2: number;
   readonly statx: number;
   readonly openat2: number;
+  readonly cachestat: number;
   readonly fchmodat2: number;
 }
 
@@ -105,6 +106,7 @@ const x64: SystemCallNumbers = {
   renameat2: 316,
   statx: 332,
   openat2: 437,
+  cachestat: 451,
   fchmodat2: 452,
 };
 
@@ -145,6 +147,7 @@ const arm64: SystemCallNumbers = {
   renameat2: 276,
   statx: 291,
   openat2: 437,
+  cachestat: 451,
   fchmodat2: 452,
 };
 

@@ -33,7 +33,7 @@ import {
 import { blockOfRecords } from './directory-block.ts';
 import { DirectoryNames } from './directory-names.ts';
 import { errnoName } from './errno-name.ts';
-import { fileSystemOfType } from './file-system-type.ts';
+import { type FileSystemTraits, fileSystemOfType } from './file-system-type.ts';
 import { type LinuxCalls, loadLinuxCalls, type SystemCallNumbers } from './linux-calls.ts';
 import { nameEnd, splitPath } from './name-at.ts';
 
@@ -86,6 +86,8 @@ const howAt = 256;
 const timesAt = 288;
 const emptyPathAt = 320;
 const dotPathAt = 328;
+/** Offset 0 and length 0: the whole file. */
+const cacheRangeAt = 336;
 const procPathAt = 512;
 const smallBytes = 8192;
 /** getdents64 and listxattr: the kernel gives at most 64 KiB of attribute names. */
@@ -251,23 +253,22 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   /**
-   * What matters is that a later write through a mapping must move mtime. A lease proves it without any writing: with no
-   * writer and no writable mapping alive, a mapping made later meets a fault at its first write to each page. That costs
-   * 1.7 us; writing back a small file that was just made costs 60 to 130 us. Only a file that may have a writer is written
-   * back, and on a file system without writeback that is of no use.
+   * What matters is that a later write through a mapping must move mtime. Three proofs, the cheapest first:
+   * - no page is dirty (1.0 us): a page that can be written without a fault is dirty;
+   * - a lease (1.8 us more): with no writer and no writable mapping alive, a mapping made later meets a fault at its first
+   *   write to each page;
+   * - writing back (60 to 130 us for a small file that was just made).
    */
   flush(descriptor: Descriptor): boolean {
-    if (!this.mayHaveWriter(descriptor)) return true;
-    if (!this.fileSystem(descriptor).writeback) return false;
+    const { writeback, leases } = this.#traits(descriptor, 'flush');
+    if (!writeback) return leases && this.#lease(descriptor);
+    if (this.#isClean(descriptor) || (leases && this.#lease(descriptor))) return true;
     if (this.#calls.call4(this.#numbers.sync_file_range, descriptor, 0, 0, writeAndWait) === 0) return true;
     return this.#calls.call1(this.#numbers.fdatasync, descriptor) === 0;
   }
 
   mayHaveWriter(descriptor: Descriptor): boolean {
-    const { call3, numbers } = this.#calls;
-    if (call3(numbers.fcntl, descriptor, setLease, readLock) !== 0) return true;
-    call3(numbers.fcntl, descriptor, setLease, unlock);
-    return false;
+    return !(this.#traits(descriptor, 'mayHaveWriter').leases && this.#lease(descriptor));
   }
 
   readLink(parent: Descriptor, name: NameAt): Uint8Array {
@@ -288,9 +289,8 @@ export class NativeFileTree implements FileTreeWriter {
   }
 
   fileSystem(descriptor: Descriptor): FileSystemInfo {
-    const { call2, numbers } = this.#calls;
-    this.#check(call2(numbers.fstatfs, descriptor, this.#smallBase + statAt), 'fileSystem');
-    return fileSystemOfType(this.#statWords[0] as number);
+    const { type, writeback } = this.#traits(descriptor, 'fileSystem');
+    return { type, writeback };
   }
 
   close(descriptor: Descriptor): void {
@@ -478,6 +478,33 @@ export class NativeFileTree implements FileTreeWriter {
 
   syncFileSystem(descriptor: Descriptor): void {
     this.#check(this.#calls.call1(this.#numbers.syncfs, descriptor), 'syncFileSystem');
+  }
+
+  #traits(descriptor: Descriptor, operation: string): FileSystemTraits {
+    const { call2, numbers } = this.#calls;
+    this.#check(call2(numbers.fstatfs, descriptor, this.#smallBase + statAt), operation);
+    return fileSystemOfType(this.#statWords[0] as number);
+  }
+
+  /** True when a read lease could be had, and so no writer and no writable mapping exists; it is given back at once. */
+  #lease(descriptor: Descriptor): boolean {
+    const { call3, numbers } = this.#calls;
+    if (call3(numbers.fcntl, descriptor, setLease, readLock) !== 0) return false;
+    call3(numbers.fcntl, descriptor, setLease, unlock);
+    return true;
+  }
+
+  /** True when the page cache holds no dirty page of the file. False where the kernel does not tell (before 6.5). */
+  #isClean(descriptor: Descriptor): boolean {
+    const range = this.#smallBase + cacheRangeAt;
+    const { call4, numbers } = this.#calls;
+    if (call4(numbers.cachestat, descriptor, range, this.#smallBase + statAt, 0) !== 0) return false;
+    const counts = this.#statWords;
+    // cached, dirty, in writeback, evicted, …: 64 bits each. What counts as evicted may be persistent memory, mapped and
+    // dirty without a page.
+    const dirty = (counts[2] as number) | (counts[3] as number);
+    const evicted = (counts[6] as number) | (counts[7] as number);
+    return dirty === 0 && evicted === 0;
   }
 
   /** Opens without touching atime where allowed: O_NOATIME is refused with EPERM on files of other users. */

@@ -165,7 +165,8 @@ export class NodeFileTree implements FileTreeWriter {
     if (!onLinux) return { type: 'other', writeback: false };
     const path = this.#addressing === 'proc' ? procPath(descriptor) : this.#paths.get(descriptor);
     if (path === undefined) return { type: 'other', writeback: false };
-    return attempt('fileSystem', () => fileSystemOfType(fs.statfsSync(path).type));
+    const { type, writeback } = attempt('fileSystem', () => fileSystemOfType(fs.statfsSync(path).type));
+    return { type, writeback };
   }
 
   close(descriptor: Descriptor): void {
