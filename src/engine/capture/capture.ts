@@ -10,6 +10,7 @@
 import { type DomainKeys, setRoot } from '../format/keys.ts';
 import type { PackSummary } from '../format/pack.ts';
 import { packName } from '../format/pack.ts';
+import { mixSalt } from '../format/pack-seal.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { EntryMeta, Place } from '../model/entry.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
@@ -41,6 +42,7 @@ import { ReadLanes } from './read-lanes.ts';
 import { metaOf } from './read-name.ts';
 import type { Selection } from './select.ts';
 import { StagedNodes } from './staged-nodes.ts';
+import type { ScanTotals } from './scan.ts';
 import { type NameTally, runVolumePass, type VolumePassResult } from './volume-pass.ts';
 
 export interface VolumeSource {
@@ -83,6 +85,8 @@ export interface CaptureSettings {
   readonly quiesced: boolean;
   /** False reads everything, whatever the scan cache says. */
   readonly trustCache: boolean;
+  /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */
+  readonly saltContext?: readonly (string | number)[];
   readonly labels?: Readonly<Record<string, string>>;
 }
 
@@ -162,7 +166,7 @@ export async function capture(
   const writer = target.writer;
   invariant(writer === undefined || !writer.restorePending, 'no checkpoint before the restore is complete');
   for (let attempt = 1; ; attempt++) {
-    const run = new CaptureRun(ports, settings, target, options);
+    const run = new CaptureRun(ports, settings, target, options, attempt);
     try {
       return await run.run();
     } catch (error) {
@@ -239,6 +243,7 @@ class CaptureRun {
     settings: CaptureSettings,
     target: CaptureTarget,
     options: { readonly signal?: AbortSignal; readonly onProgress?: (progress: CaptureProgress) => void },
+    attempt: number,
   ) {
     this.#ports = ports;
     this.#settings = settings;
@@ -254,7 +259,13 @@ class CaptureRun {
       dataSegmentBytes: settings.dataSegmentBytes,
       metaSegmentBytes: settings.metaSegmentBytes,
       packBytesTarget: settings.packBytesTarget,
-      runSalt: ports.random.bytes(32),
+      runSalt: mixSalt(ports.random.bytes(32), [
+        ...(settings.saltContext ?? []),
+        this.#slot,
+        ports.clock.nowMs(),
+        ports.clock.monotonicMs(),
+        attempt,
+      ]),
     };
     this.#openSlot(this.#slot);
     this.#nodes = new StagedNodes(() => this.#ownTarget(), target.sourceOf(this.#base), ports.cache);
@@ -387,6 +398,7 @@ class CaptureRun {
       keys: this.#target.keys,
     });
     const writeback = files.fileSystem(volume.root).writeback;
+    let scanned: ScanTotals | undefined;
     try {
       const result = await runVolumePass({
         files,
@@ -404,8 +416,11 @@ class CaptureRun {
         read: (job, bytes) => this.#lanes.read(job, bytes),
         onApplied: (drain) => this.#afterBatch(volume, editor, drain),
         progress: {
-          onRead: (_names, bytes, newBytes) => this.#report('read', volume, bytes, newBytes),
-          onScan: () => this.#report(this.#pass === 1 ? 'scan' : 'converge', volume, 0, 0),
+          onRead: (_names, bytes, newBytes) => this.#report('read', scanned, bytes, newBytes),
+          onScan: (totals) => {
+            scanned = totals;
+            this.#report(this.#pass === 1 ? 'scan' : 'converge', totals, 0, 0);
+          },
         },
         breathe: () => clock.wait(0),
         signal: this.#signal,
@@ -585,9 +600,8 @@ class CaptureRun {
     }
   }
 
-  #report(phase: CaptureProgress['phase'], volume: VolumeState | undefined, readBytes: number, newBytes: number): void {
+  #report(phase: CaptureProgress['phase'], totals: ScanTotals | undefined, readBytes: number, newBytes: number): void {
     if (this.#onProgress === undefined) return;
-    const totals = volume?.last?.totals;
     this.#onProgress({
       phase,
       pass: this.#pass,
