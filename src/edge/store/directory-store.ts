@@ -131,7 +131,7 @@ export class DirectoryReader implements ObjectReader, AsyncDisposable {
             return stats?.isFile() ? objectInfo(key, stats) : undefined;
           }),
         );
-        for (const info of infos) if (info !== undefined && found.length < limit) found.push(info);
+        for (const info of infos) if (info !== undefined) found.push(info);
         keys = [];
       };
       for await (const key of this.#keys(prefix, after)) {

@@ -396,4 +396,15 @@ describe('what is durable when', () => {
     const trace = await traceOf([{ do: 'create', key: 'v1/a', bytes: 10 }]);
     expect(trace.filter((line) => line.startsWith('fsync'))).toEqual(['fsync TEMP', 'fsync v1', 'fsync ROOT']);
   });
+
+  test.skipIf(lacking(canTrace))(
+    'what a sweeper is shown is durable, so that nothing is deleted because of what a power cut takes',
+    async () => {
+      await mkdir(join(root, 'store'), { recursive: true });
+      await operate(join(root, 'store'), [{ do: 'create', key: 'v1/l/a', bytes: 10 }]);
+      expect(await traceOf([{ do: 'list', prefix: 'v1/' }])).toEqual([]);
+      const trace = await traceOf([{ do: 'sweep', prefix: 'v1/' }]);
+      expect(trace).toEqual(['fsync v1', 'fsync ROOT', 'fsync v1/l', 'fsync v1']);
+    },
+  );
 });

@@ -66,10 +66,11 @@ describe('opening', () => {
     const made = join(parent, 'a', 'b', 'store');
     await using store = await openDirectoryWriter(made, { create: true });
     await store.create('v1/l/x', text('x'));
+    await store.create('v1/l/y', text('y'));
     for (const directory of ['a', 'a/b', 'a/b/store', 'a/b/store/tmp', 'a/b/store/v1', 'a/b/store/v1/l']) {
       expect((await lstat(join(parent, directory))).mode & 0o7777).toBe(0o700);
     }
-    expect((await lstat(join(made, 'v1/l/x'))).mode & 0o7777).toBe(0o600);
+    for (const key of ['v1/l/x', 'v1/l/y']) expect((await lstat(join(made, key))).mode & 0o7777).toBe(0o600);
   });
 
   test('a reader cannot write, and nobody but a sweeper can delete', async () => {
@@ -198,6 +199,17 @@ test('an upload whose unfinished file somebody removed fails, and nothing appear
   for (const temp of await temps()) await unlink(join(root, 'tmp', temp));
   await expect(upload.commit()).rejects.toMatchObject({ code: 'E_STORE_IO' });
   expect(await writer.list('v1/')).toEqual([]);
+});
+
+test('a signal that fires while the object is being synced still ends the commit, and nothing appears', async () => {
+  const controller = new AbortController();
+  const upload = await writer.beginUpload('v1/a', { signal: controller.signal });
+  await upload.append(text('x'));
+  const committed = upload.commit();
+  controller.abort();
+  await expect(committed).rejects.toMatchObject({ code: 'E_ABORTED' });
+  expect(await writer.list('v1/')).toEqual([]);
+  expect(await temps()).toEqual([]);
 });
 
 test('append resolves when its bytes are in the file: what waits in memory is what the caller holds', async () => {

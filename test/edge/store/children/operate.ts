@@ -18,6 +18,8 @@ export type Step =
   | { readonly do: 'get'; readonly key: string; readonly bytes: number }
   | { readonly do: 'range'; readonly key: string; readonly length: number }
   | { readonly do: 'list'; readonly prefix: string }
+  /** The list of a sweeper. */
+  | { readonly do: 'sweep'; readonly prefix: string }
   /** Names in the directory of unfinished objects. */
   | { readonly do: 'temps' }
   /** Opens files until the process may not open more, then gives `spare` back. */
@@ -73,6 +75,10 @@ async function perform(step: Step): Promise<StepResult> {
       return { outcome: `${(await store.getRange(step.key, 0, step.length)).length} bytes` };
     case 'list':
       return { keys: (await store.list(step.prefix)).map(({ key }) => key) };
+    case 'sweep': {
+      await using sweeper = await openStore(`file:${root}`, 'sweep');
+      return { keys: (await sweeper.list(step.prefix)).map(({ key }) => key) };
+    }
     case 'temps':
       return { keys: readdirSync(join(root!, 'tmp')) };
     case 'starve':
