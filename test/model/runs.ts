@@ -344,7 +344,7 @@ const claimRuns: readonly Run[] = [
   claim.holds(
     'three pods, force-deleted, init runs again',
     { slots: 6, commits: [1, 1, 1], initReruns: [1, 1, 0], forceDeletes: true },
-    4_825_136,
+    3_878_186,
     { ...forceDeletes, level: 'nightly' },
   ),
 
