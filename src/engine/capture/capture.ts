@@ -177,6 +177,14 @@ export async function capture(
           cause: error,
         });
       }
+      if (error instanceof FileTreeError) {
+        const limit = error.errno === 'EMFILE' || error.errno === 'ENFILE';
+        throw new HoldfastError(
+          limit ? 'E_LIMIT' : 'E_SOURCE_UNREADABLE',
+          limit ? 'too many open files' : `a volume cannot be read: ${error.message}`,
+          { cause: error },
+        );
+      }
       if (options.signal?.aborted === true && !(error instanceof HoldfastError)) {
         throw new HoldfastError('E_ABORTED', 'the checkpoint was interrupted', { cause: error });
       }

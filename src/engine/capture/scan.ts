@@ -118,6 +118,14 @@ const openFramesMax = 192;
 /** A batch comes at least each time this many names were seen, so that the caller stays responsive. */
 const batchNamesMax = 16_384;
 
+const storable: ReadonlySet<number> = new Set([fileType.regular, fileType.directory, fileType.symlink, fileType.fifo]);
+
+/** A listing gives type 0 to a name whose stat failed. */
+function unstorable(type: number): SkipReason {
+  if (type === 0) return 'unreadable';
+  return type === fileType.socket ? 'socket' : 'device';
+}
+
 interface Frame {
   handle: DirectoryHandle | undefined;
   readonly key: Uint8Array;
@@ -251,11 +259,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           totals.files++;
           totals.bytes += readI64(view, at + statOffset.size);
         } else if (type !== fileType.symlink && type !== fileType.fifo) {
-          request.onSkip(
-            childKey(frame.key, recordName(block, view, index)),
-            type === fileType.socket ? 'socket' : 'device',
-            '',
-          );
+          request.onSkip(childKey(frame.key, recordName(block, view, index)), unstorable(type), '');
           continue;
         }
         totals.entries++;
@@ -280,8 +284,8 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         drop('excluded');
         continue;
       }
-      if (type === fileType.socket || type === fileType.characterDevice || type === fileType.blockDevice) {
-        drop(type === fileType.socket ? 'socket' : 'device');
+      if (!storable.has(type)) {
+        drop(unstorable(type));
         continue;
       }
       if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) {
@@ -350,7 +354,9 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           if (hadBlock) previous?.skipSubtree(frame.depth + 1);
           if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
           next?.markDirty(position.block, position.index);
-          request.onSkip(key, error.errno === 'ENOENT' ? 'vanished' : 'unreadable', error.errno);
+          if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
+          // When its own entry is read too, that reports it.
+          else if (!changed && !doubtful) request.onSkip(key, 'vanished', error.errno);
           operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
         }
       }

@@ -238,6 +238,24 @@ describe('a checkpoint', () => {
     expect(files.openDescriptors).toEqual([]);
   });
 
+  test('names a file whose stat fails, also when nothing else changed', async () => {
+    const { clock, files, pod } = await onDisk();
+    files.failCall('listName', 'EIO', { path: 'a.txt' });
+    const first = await pod.capture({ extraPassesMax: 0 });
+    expect(first.incomplete).toBe(true);
+    clock.ms += 60_000;
+    files.failCall('listName', 'EIO', { path: 'a.txt' });
+    const second = await pod.capture({ extraPassesMax: 0 });
+    expect(second.volumes[0]?.skipped).toEqual([{ reason: 'unreadable', count: 1, names: ['a.txt'] }]);
+  });
+
+  test('says that the process has too few descriptors', async () => {
+    const { files, pod } = await onDisk();
+    files.openFilesMax = 2;
+    await expect(pod.capture()).rejects.toMatchObject({ code: 'E_LIMIT' });
+    expect(files.openDescriptors).toEqual([]);
+  });
+
   test('counts sockets and devices with a reason and passes over no name', async () => {
     const { clock, disk, pod } = await onDisk();
     disk.socket('sock');
