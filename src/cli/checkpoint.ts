@@ -1,5 +1,6 @@
 /** `holdfast checkpoint`: claim the lineage, capture, commit, say what happened. */
 import { isAbsolute, relative } from 'node:path';
+import { childKey } from '../engine/model/rel-path.ts';
 import {
   type CaptureOutcome,
   type CaptureSettings,
@@ -13,17 +14,24 @@ import { claimLineage } from '../engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer.ts';
 import { LineageLog } from '../engine/lineage/log.ts';
 import { type DomainAccess, domainOf } from '../engine/lineage/repository.ts';
-import { toHex } from '../engine/model/bytes.ts';
+import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
-import { type LineageName, toEpoch, toLineageName, toVolumeName } from '../engine/model/ids.ts';
-import { keyFromDisplay } from '../engine/model/rel-path.ts';
+import { type LineageName, toEpoch, toLineageName } from '../engine/model/ids.ts';
+import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { Host } from './host.ts';
-import { parseBytes, type Parsed, parseDuration, usage } from './options.ts';
-import { formatBytes, formatCount, formatSeconds, styled } from './print.ts';
+import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
+import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { baseSource, cacheDirectory, formOf, repositoryOf, stateDirectoryOf } from './session.ts';
 
 const mebibyte = 1024 * 1024;
+const phaseNames = {
+  scan: 'reading',
+  read: 'reading',
+  converge: 'looking for changes',
+  store: 'storing',
+  commit: 'committing',
+} as const;
 
 export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const started = host.clock.monotonicMs();
@@ -34,14 +42,16 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const stateDirectory = stateDirectoryOf(host, parsed);
   const volumes = volumesOf(host, parsed, [host.storePath(address), stateDirectory]);
   const settings = settingsOf(host, parsed, volumes);
+  const fileTree = host.fileTree();
+  for (const volume of volumes) assertReadable(fileTree.tree, volume);
   await using store = await host.openWriter(address, { create: false });
   const repository = await repositoryOf(host, 'checkpoint', parsed, store);
   const { clock, random, signal } = host;
   const access = await (dryRun
     ? domainForDryRun(host, repository, lineage)
     : repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal }));
-  const compressor = await host.compressor();
-  const fileTree = host.fileTree();
+  using compressor = await host.compressor();
+  const laneCount = fileTree.sharedDescriptors ? settings.laneCount : 0;
   await using held = dryRun ? undefined : await host.openHolder({ stateDirectory, repository: repository.id, lineage });
   let writer: LineageWriter | undefined;
   let base: CommitBase | undefined;
@@ -63,7 +73,10 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     const log = new LineageLog(store, access, lineage);
     base = await readBase(log, (await log.head({ signal })).record, { signal });
   }
-  const known = (writer?.base ?? base)?.record.header.totals;
+  // What another holder of the lock keeps is not for a dry run to touch.
+  using temporary = dryRun ? host.temporaryCache(stateDirectory) : undefined;
+  const cache = temporary ?? host.openCache(cacheDirectory(stateDirectory, repository.id, lineage));
+  const known = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
   let outcome: CaptureOutcome;
   try {
@@ -74,25 +87,26 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
         compressor,
         clock,
         random,
-        // A dry run holds no lock, so what another run keeps is not its to touch.
-        cache: host.openCache(`${cacheDirectory(stateDirectory, repository.id, lineage)}${dryRun ? '.dry' : ''}`),
+        cache,
         lanes: host.lanes(),
       },
       {
         ...settings,
-        laneCount: fileTree.sharedDescriptors ? settings.laneCount : 0,
+        laneCount,
         packBytesTarget: packTarget(writer),
+        saltContext: [host.bootId(), (await held?.load())?.holder ?? ''],
       },
       targetOf(host, access, lineage, writer, base, store, compressor),
       {
         signal,
-        onProgress: ({ phase, readBytes, entries }) =>
+        onProgress: ({ phase, pass, readBytes, files }) =>
           progress.update({
-            label: phase,
-            files: entries,
+            label: phaseNames[phase],
+            files,
             bytes: readBytes,
-            bytesTotal: phase === 'read' && writer?.base === undefined ? (known?.bytes ?? 0) : 0,
-            filesTotal: 0,
+            // The passes after the first read next to nothing.
+            filesTotal: pass === 1 ? (known?.files ?? 0) : 0,
+            bytesTotal: 0,
           }),
       },
     );
@@ -109,10 +123,10 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     requests: store.requests(),
     compressor: compressor.name,
     fileTree: fileTree.name,
-    lanes: settings.laneCount,
+    lanes: laneCount,
     encryption: repository.encryption,
   };
-  if (form === 'json') host.stdout.write(`${JSON.stringify({ ...jsonOf(outcome), ...facts })}\n`);
+  if (form === 'json') host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome) })}\n`);
   else printSummary(host, outcome, facts);
   return outcome.incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }
@@ -161,27 +175,42 @@ function targetOf(
 function volumesOf(host: Host, parsed: Parsed, own: readonly (string | undefined)[]): VolumeSource[] {
   if (parsed.positionals.length === 0) throw usage('checkpoint', 'no directory was given');
   const volumes: VolumeSource[] = [];
-  for (const text of parsed.positionals) {
-    const named = /^([a-z0-9-]+)=(.+)$/s.exec(text);
-    const name = toVolumeName(named?.[1] ?? 'data');
-    const path = host.realPath(named?.[2] ?? text);
-    if (volumes.some((volume) => volume.name === name)) {
-      throw usage('checkpoint', `volume ${name} was given twice; name several directories: data=DIR1 logs=DIR2`);
-    }
+  for (const { name, path: given } of namedDirectories('checkpoint', parsed.positionals)) {
+    const path = host.realPath(given);
     const inside: string[] = [];
     for (const directory of own) {
       if (directory === undefined) continue;
-      const below = relative(path, host.realPath(directory));
-      if (below === '') {
-        throw new HoldfastError('E_USAGE', `${path} is the store or the state directory itself`, {
+      const real = host.realPath(directory);
+      if (isWithin(path, real)) {
+        throw new HoldfastError('E_USAGE', `${path} is the store or the state directory, or a part of it`, {
           remedy: 'Checkpoint the directory of the application, and keep store and state elsewhere.',
         });
       }
-      if (!below.startsWith('..') && !isAbsolute(below)) inside.push(below);
+      if (isWithin(real, path)) inside.push(relative(path, real));
     }
     volumes.push({ name, path, selection: without(selectionOf(parsed), inside) });
   }
   return volumes;
+}
+
+/** Before anything is claimed or made: most often it is the path that is wrong. */
+function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): void {
+  try {
+    files.close(files.openRoot(path));
+  } catch (cause) {
+    if (!(cause instanceof FileTreeError)) throw cause;
+    if (cause.errno === 'EMFILE' || cause.errno === 'ENFILE') {
+      throw new HoldfastError('E_LIMIT', 'too many open files', { cause });
+    }
+    throw new HoldfastError('E_SOURCE_UNREADABLE', `cannot open ${path} for volume ${name}: ${cause.errno}`, {
+      details: { path, volume: name, errno: cause.errno },
+    });
+  }
+}
+
+function isWithin(path: string, directory: string): boolean {
+  const below = relative(directory, path);
+  return below === '' || !(below === '..' || below.startsWith('../') || isAbsolute(below));
 }
 
 function selectionOf(parsed: Parsed): Selection {
@@ -190,13 +219,13 @@ function selectionOf(parsed: Parsed): Selection {
 
 function without(selection: Selection, inside: readonly string[]): Selection {
   if (inside.length === 0) return selection;
-  const keys = inside.map(keyFromDisplay);
+  const keys = inside.map((path) =>
+    path.split('/').reduce((key: Uint8Array, name) => childKey(key, utf8Bytes(name)), emptyBytes),
+  );
   return {
     signature: JSON.stringify([selection.signature, inside]),
     all: false,
-    selects: (key, isDirectory) =>
-      !keys.some((own) => own.length === key.length && own.every((byte, i) => byte === key[i])) &&
-      selection.selects(key, isDirectory),
+    selects: (key, isDirectory) => !keys.some((own) => equalBytes(own, key)) && selection.selects(key, isDirectory),
   };
 }
 
@@ -209,12 +238,13 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
   }
   const within = parsed.text('converge-within');
   const partial = parsed.text('partial-bytes');
+  const level = parsed.number('level', 1, 19, 1);
   return {
     volumes,
     laneCount: parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4)),
-    level: parsed.number('level', 1, 19, 1),
-    dataSegmentBytes: mebibyte,
-    metaSegmentBytes: 64 * 1024,
+    level,
+    dataSegmentBytes: level < 3 ? mebibyte / 2 : mebibyte,
+    metaSegmentBytes: 32 * 1024,
     packBytesTarget: 64 * mebibyte,
     inlineBytesMax: 256 * 1024,
     extraPassesMax: parsed.number('passes', 0, 1000, 3),
@@ -246,7 +276,13 @@ function jsonOf(outcome: CaptureOutcome): object {
     partials: outcome.partials,
     skipped: volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     incomplete: outcome.incomplete,
-    volumes: Object.fromEntries(volumes.map(({ root, ...volume }) => [volume.name, { root: toHex(root), ...volume }])),
+    // What a volume has for itself; packs and so stored bytes and requests are shared by all.
+    volumes: Object.fromEntries(
+      volumes.map(({ root, name, ...volume }) => [
+        name,
+        { root: toHex(root), ...volume, consistency: outcome.consistency },
+      ]),
+    ),
   };
 }
 
@@ -288,9 +324,4 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
       );
     }
   }
-}
-
-function shortList(names: readonly string[], count: number): string {
-  const shown = names.slice(0, 5).join(', ');
-  return count > 5 ? `${shown}, …` : shown;
 }

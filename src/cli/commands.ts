@@ -13,13 +13,18 @@ export interface CommandInfo {
 }
 
 const reading: readonly OptionName[] = ['store', 'key-file', 'encryption', 'output'];
+const oneLineage: readonly OptionName[] = [...reading, 'lineage'];
+
+const whichCheckpoint = `Which checkpoint: latest, latest~2 (the second before it), a slot, 6 or more digits of an id, or a time
+such as 2026-03-01T12:00Z, which means the newest made until then.`;
 
 export const commands: readonly CommandInfo[] = [
   {
     name: 'init',
     usage: ['--store ADDRESS --key-file FILE', '--store ADDRESS --encryption none'],
     summary: 'make a repository and its key',
-    details: 'Makes the repository in the store, and the key file (mode 0600) when it does not exist yet.',
+    details: `Makes the repository in the store, and the key file (mode 0600) when it does not exist yet. Keep a copy of the key
+elsewhere: without it nothing can be restored.`,
     options: ['store', 'key-file', 'encryption', 'output'],
     examples: ['holdfast init --store file:/srv/checkpoints --key-file repository.key'],
     load: async () => (await import('./init.ts')).init,
@@ -30,10 +35,10 @@ export const commands: readonly CommandInfo[] = [
     summary: 'store what changed in a directory, or in several volumes as one set',
     details: `Walks the directories, stores what changed since the lineage's newest checkpoint, and makes one new checkpoint of
 all of them. A bare DIR is the volume \`data\`. Passes go on until one meets no change (converged), or the bound is met
-(fuzzy, with the names that moved). Exit code 3: the checkpoint exists, but some files could not be read.`,
+(fuzzy, with the names that moved). Exit code 3: the checkpoint exists, but some files could not be read.
+With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [
-      ...reading,
-      'lineage',
+      ...oneLineage,
       'state-dir',
       'include',
       'exclude',
@@ -51,7 +56,56 @@ all of them. A bare DIR is the volume \`data\`. Passes go on until one meets no 
     examples: [
       'holdfast checkpoint /var/lib/app --lineage team/app/0',
       'holdfast checkpoint data=/srv/data logs=/var/log/app --lineage team/app/0 --exclude "*.tmp"',
+      'holdfast checkpoint /var/lib/app --lineage team/app/0 --dry-run',
     ],
     load: async () => (await import('./checkpoint.ts')).checkpoint,
+  },
+  {
+    name: 'ls',
+    usage: ['', '--lineage NAME'],
+    summary: 'list the lineages, or the checkpoints of one',
+    details: `Without --lineage: each lineage with its newest checkpoint and who holds it. With it: its checkpoints, newest first,
+and records that cannot be verified, which count for nothing.`,
+    options: [...oneLineage, 'all'],
+    examples: ['holdfast ls', 'holdfast ls --lineage team/app/0 --output json'],
+    load: async () => (await import('./ls.ts')).ls,
+  },
+  {
+    name: 'show',
+    usage: ['[WHICH]'],
+    summary: 'show one checkpoint in full',
+    details: whichCheckpoint,
+    options: [...oneLineage, 'at'],
+    examples: ['holdfast show --lineage team/app/0', 'holdfast show latest~1 --lineage team/app/0'],
+    load: async () => (await import('./show.ts')).show,
+  },
+  {
+    name: 'cat',
+    usage: ['PATH'],
+    summary: 'write the content of one file of a checkpoint to stdout',
+    details: `PATH is relative to the volume. Each part is proven before it is written.\n${whichCheckpoint}`,
+    options: [...oneLineage, 'at', 'volume'],
+    examples: ['holdfast cat conf/app.json --lineage team/app/0 --at latest~1'],
+    load: async () => (await import('./cat.ts')).cat,
+  },
+  {
+    name: 'diff',
+    usage: ['A B'],
+    summary: 'show what differs between two checkpoints of a lineage',
+    details: `Names that were added (+), removed (-) or changed (M) from A to B. Parts that are equal are not read.
+${whichCheckpoint}`,
+    options: oneLineage,
+    examples: ['holdfast diff latest~1 latest --lineage team/app/0'],
+    load: async () => (await import('./diff.ts')).diff,
+  },
+  {
+    name: 'keys',
+    usage: [''],
+    summary: 'show which keys the repository has',
+    details: `The id of the repository key, which reveals nothing of it, and the data keys of each domain. A domain is a
+lineage's name without its last part; its replicas share keys.`,
+    options: reading,
+    examples: ['holdfast keys --store file:/srv/checkpoints --key-file repository.key'],
+    load: async () => (await import('./keys.ts')).keys,
   },
 ];

@@ -14,7 +14,8 @@ export interface Output {
   readonly isTerminal: boolean;
   readonly columns: number;
   readonly colours: boolean;
-  write(text: string | Uint8Array): void;
+  /** Resolves when more may be written: for much output, to be awaited. */
+  write(text: string | Uint8Array): Promise<void> | undefined;
 }
 
 export type RequestCounts = Readonly<Record<string, number>>;
@@ -52,7 +53,7 @@ export interface Host {
   openKey(path: string): Promise<KeyRing>;
   createKey(path: string): Promise<KeyRing>;
   fileTree(): HostFileTree;
-  compressor(): Promise<Compressor>;
+  compressor(): Promise<Compressor & Disposable>;
   lanes(): LaneStarter;
   openHolder(options: {
     readonly stateDirectory: string;
@@ -60,4 +61,8 @@ export interface Host {
     readonly lineage: LineageName;
   }): Promise<ClaimOptions['holder'] & AsyncDisposable & { readonly path: string }>;
   openCache(directory: string): LocalCache;
+  /** A cache below `stateDirectory` that is gone when it is disposed of. */
+  temporaryCache(stateDirectory: string): LocalCache & Disposable;
+  /** Changes with each boot of the machine; empty where that is not known. */
+  bootId(): string;
 }

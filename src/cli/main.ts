@@ -1,7 +1,7 @@
 /** The command line: builds the host from what the machine has, and runs the command. */
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DirectoryCache } from '../edge/host/directory-cache.ts';
 import { chooseCompressor } from '../edge/host/choose-compressor.ts';
 import { chooseFileTree, type FileTreeName } from '../edge/host/choose-file-tree.ts';
@@ -32,8 +32,31 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     colours:
       (NO_COLOR === undefined || NO_COLOR === '') &&
       ((isTerminal && TERM !== 'dumb') || (FORCE_COLOR !== undefined && FORCE_COLOR !== '0')),
-    write: (text) => void stream.write(text),
+    write: (text) =>
+      stream.write(text) ? undefined : new Promise<void>((resolve) => void stream.once('drain', resolve)),
   };
+}
+
+/** A directory of this run; what runs left that were killed is removed. */
+function makeTemporary(stateDirectory: string): string {
+  const parent = join(stateDirectory, 'tmp');
+  try {
+    mkdirSync(parent, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(parent)) {
+      if (!isRunning(Number(/^\d+/.exec(name)?.[0] ?? 0))) rmSync(join(parent, name), { recursive: true, force: true });
+    }
+    return mkdtempSync(join(parent, `${process.pid}-`));
+  } catch (cause) {
+    throw new HoldfastError('E_STATE_DIR', `cannot make a directory in ${parent}`, { cause });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return pid > 0 && process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 // A reader that went away, such as head, is not our failure.
@@ -95,6 +118,19 @@ const host: Host = {
     const cache = new DirectoryCache(directory);
     cache.sweep();
     return cache;
+  },
+  temporaryCache(stateDirectory) {
+    const directory = makeTemporary(stateDirectory);
+    return Object.assign(new DirectoryCache(directory), {
+      [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+    });
+  },
+  bootId() {
+    try {
+      return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+    } catch {
+      return '';
+    }
   },
 };
 

@@ -1,6 +1,7 @@
 /** Every option of every command: one table that the parser, the help texts and the tests read. */
 import { parseArgs } from 'node:util';
 import { HoldfastError } from '../engine/model/errors.ts';
+import { toVolumeName, type VolumeName } from '../engine/model/ids.ts';
 
 export interface OptionInfo {
   /** What stands after the option in a help text; undefined for a switch. */
@@ -35,6 +36,7 @@ export type OptionName =
   | 'first'
   | 'on-existing'
   | 'read-data'
+  | 'all'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -66,6 +68,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   only: { value: 'GLOB', many: true, help: 'restore only what matches, or lies below what matches' },
   first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
   'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
+  all: { help: 'also claims, seals and partial checkpoints' },
   'read-data': { help: 'read and prove every byte, not only the records and the trees' },
   help: { help: 'show the help of the command' },
 };
@@ -79,6 +82,8 @@ export interface Parsed {
   required(name: OptionName): string;
   list(name: OptionName): readonly string[];
   flag(name: OptionName): boolean;
+  /** Whether it stands on the command line itself. */
+  given(name: OptionName): boolean;
   /** A whole number from `min` to `max`. */
   number(name: OptionName, min: number, max: number, otherwise: number): number;
 }
@@ -163,6 +168,7 @@ export function parseOptions(
       if (variable === '1' || variable === 'true') return true;
       throw usage(command, `${variableOf(name)} is ${JSON.stringify(variable)}, not true or false`);
     },
+    given: (name: OptionName): boolean => values[name] !== undefined,
     number(name: OptionName, min: number, max: number, otherwise: number): number {
       const value = text(name);
       if (value === undefined) return otherwise;
@@ -173,6 +179,25 @@ export function parseOptions(
       return number;
     },
   };
+}
+
+/** `DIR` is the volume `data`, `VOLUME=DIR` another; write `./a=b` for a directory with an equals sign. */
+export function namedDirectories(
+  command: string,
+  texts: readonly string[],
+): readonly { readonly name: VolumeName; readonly path: string }[] {
+  const found: { readonly name: VolumeName; readonly path: string }[] = [];
+  for (const text of texts) {
+    const named = /^([^/=]+)=(.*)$/s.exec(text);
+    const name = toVolumeName(named?.[1] ?? 'data');
+    const path = named?.[2] ?? text;
+    if (path === '') throw usage(command, `${JSON.stringify(text)} names no directory`);
+    if (found.some((other) => other.name === name)) {
+      throw usage(command, `volume ${name} was given twice; name several directories: data=DIR1 logs=DIR2`);
+    }
+    found.push({ name, path });
+  }
+  return found;
 }
 
 export function variableOf(name: OptionName): string {

@@ -1,6 +1,6 @@
 /** How things look to people: sizes, times, errors. */
 import { styleText } from 'node:util';
-import { HoldfastError } from '../engine/model/errors.ts';
+import type { HoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
 
 type Style = Parameters<typeof styleText>[0];
@@ -33,6 +33,30 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Columns as wide as they must be; numbers stand to the right. The first row is the head. */
+export function printTable(
+  output: Output,
+  rows: readonly (readonly string[])[],
+  { head = true }: { readonly head?: boolean } = {},
+): void {
+  const widths: number[] = [];
+  for (const row of rows) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+  const numeric = widths.map(
+    (_, i) =>
+      head && rows.length > 1 && rows.slice(1).every((row) => /^(?:-|[\d,.]+(?: [KMGTP]?i?B)?)$/.test(row[i] ?? '')),
+  );
+  for (const [at, row] of rows.entries()) {
+    const cells = row.map((cell, i) => (numeric[i] ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)));
+    const line = cells.join('  ').trimEnd();
+    output.write(`${at === 0 && head ? styled(output, 'bold', line) : line}\n`);
+  }
+}
+
+export function shortList(names: readonly string[], count: number): string {
+  const shown = names.slice(0, 5).join(', ');
+  return count > 5 ? `${shown}, …` : shown;
+}
+
 /** Errors go to stderr in either form; stdout stays for results. */
 export function printError(host: Host, error: HoldfastError, json: boolean): void {
   const { stderr } = host;
@@ -42,8 +66,12 @@ export function printError(host: Host, error: HoldfastError, json: boolean): voi
     return;
   }
   stderr.write(`${styled(stderr, ['red', 'bold'], 'error')} ${error.code}: ${error.message}\n`);
-  for (let cause = error.cause; cause instanceof HoldfastError; cause = cause.cause) {
-    stderr.write(`  because: ${cause.message}\n`);
+  let said = error.message;
+  for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
+    // A defect comes with its stack below; and a wrapper often says what it wraps.
+    if (error.code === 'E_INTERNAL') break;
+    if (!said.includes(cause.message)) stderr.write(`  because: ${cause.message}\n`);
+    said = cause.message;
   }
   stderr.write(`  ${error.remedy}\n`);
   if (error.code === 'E_INTERNAL') {

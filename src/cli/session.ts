@@ -1,20 +1,22 @@
 /** What most commands begin with: the store, its repository, the key, and one lineage's log. */
 import { join } from 'node:path';
-import { domainOf, openRepository, type DomainAccess, type Repository } from '../engine/lineage/repository.ts';
+import { toKeyPart } from '../engine/format/object-keys.ts';
+import type { LogRecord, PackEntry } from '../engine/format/record.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
+import type { LineageLog } from '../engine/lineage/log.ts';
+import { openLog } from '../engine/lineage/open-log.ts';
+import { type DomainAccess, openRepository, type Repository } from '../engine/lineage/repository.ts';
+import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../engine/lineage/resolve.ts';
+import type { TreeSums } from '../engine/model/checkpoint.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
-import type { LineageName } from '../engine/model/ids.ts';
+import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { NodeSource } from '../engine/tree/node-access.ts';
 import { SegmentSource } from '../engine/tree/segment-source.ts';
-import { toKeyPart } from '../engine/format/object-keys.ts';
-import type { PackEntry } from '../engine/format/record.ts';
-import type { Host } from './host.ts';
-import { type OptionName, type Parsed, usage } from './options.ts';
-
-export const storeOptions: readonly OptionName[] = ['store', 'key-file', 'encryption', 'output', 'state-dir'];
+import type { Counted, Host } from './host.ts';
+import { type Parsed, usage } from './options.ts';
 
 export async function keyRingOf(host: Host, parsed: Parsed): Promise<KeyRing | undefined> {
   const path = parsed.text('key-file');
@@ -33,6 +35,11 @@ export function formOf(command: string, parsed: Parsed): 'text' | 'json' {
   throw usage(command, `--output is ${JSON.stringify(text)}, not text or json`);
 }
 
+export function noArguments(command: string, parsed: Parsed): void {
+  const [first] = parsed.positionals;
+  if (first !== undefined) throw usage(command, `${command} takes no argument: ${first}`);
+}
+
 export async function repositoryOf(
   host: Host,
   command: string,
@@ -46,8 +53,34 @@ export async function repositoryOf(
   );
 }
 
-export async function accessOf(host: Host, repository: Repository, lineage: LineageName): Promise<DomainAccess> {
-  return await repository.openDomain(domainOf(lineage), { signal: host.signal });
+/** A lineage, opened for reading. */
+export interface OpenedLineage extends AsyncDisposable {
+  readonly store: Counted<ObjectReader>;
+  readonly repository: Repository;
+  readonly lineage: LineageName;
+  readonly access: DomainAccess;
+  readonly log: LineageLog;
+}
+
+export async function openLineage(host: Host, command: string, parsed: Parsed): Promise<OpenedLineage> {
+  const lineage = toLineageName(parsed.required('lineage'));
+  const store = await host.openReader(parsed.required('store'));
+  try {
+    const repository = await repositoryOf(host, command, parsed, store);
+    const { log, access } = await openLog(store, repository, lineage, { signal: host.signal });
+    return { store, repository, lineage, access, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
+  } catch (error) {
+    await store[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+export function selectorOf(text: string | undefined): CheckpointSelector {
+  return parseSelector(text ?? 'latest');
+}
+
+export async function recordAt(host: Host, { log }: OpenedLineage, text: string | undefined): Promise<LogRecord> {
+  return await resolveCheckpoint(log, selectorOf(text), { signal: host.signal });
 }
 
 /** Reads the nodes and chunks that these packs hold. */
@@ -58,6 +91,7 @@ export function sourceOf(
   lineage: LineageName,
   packs: readonly PackEntry[],
   compressor: Compressor,
+  origins: readonly LineageName[] = [],
 ): SegmentSource {
   return new SegmentSource({
     store,
@@ -67,6 +101,7 @@ export function sourceOf(
     repository: access.repository,
     domain: access.domain,
     lineage,
+    origins,
     packs,
     signal: host.signal,
   });
@@ -79,13 +114,14 @@ export function baseSource(
   lineage: LineageName,
   compressor: Compressor,
 ): (base: CommitBase | undefined) => NodeSource {
-  return (base) => sourceOf(host, store, access, lineage, base?.packs ?? [], compressor);
+  return (base) =>
+    sourceOf(host, store, access, lineage, base?.packs ?? [], compressor, base?.record.header.origins ?? []);
 }
 
 /** The user's private state. */
 export function stateDirectoryOf(host: Host, parsed: Parsed): string {
   const given = parsed.text('state-dir');
-  if (given !== undefined) return host.realPath(given);
+  if (given !== undefined && given !== '') return host.realPath(given);
   const { XDG_STATE_HOME: state, HOME: home } = host.env;
   if (state?.startsWith('/')) return join(state, 'holdfast');
   if (home !== undefined && home !== '') return join(home, '.local', 'state', 'holdfast');
@@ -96,4 +132,15 @@ export function stateDirectoryOf(host: Host, parsed: Parsed): string {
 
 export function cacheDirectory(stateDirectory: string, repository: string, lineage: LineageName): string {
   return join(stateDirectory, 'caches', repository, toKeyPart(lineage));
+}
+
+/** Sums of several trees. */
+export function sumOfTrees(trees: readonly { readonly sums: TreeSums }[]): TreeSums {
+  let [files, entries, bytes] = [0, 0, 0];
+  for (const { sums } of trees) {
+    files += sums.files;
+    entries += sums.entries;
+    bytes += sums.bytes;
+  }
+  return { files, entries, bytes };
 }
