@@ -8,11 +8,13 @@ import { runPhases } from './phases.mjs';
 
 /** @type {import('./phases.mjs').Phase[]} */
 const phases = [
+  { name: 'programs', command: ['node', 'tools/ci-programs.mjs'], minutesMax: 10 },
   { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 10 },
   task('format', ['format', '--check']),
   task('lint', ['lint']),
   task('layers', ['layers']),
   task('types', ['types']),
+  { ...task('models', ['models']), counted: true },
   { ...task('sim', ['sim', '--seeds', '300']), needs: 'test/sim/run.ts', counted: true },
   ...slowSuites(),
   { ...task('demo', ['demo']), needs: 'tools/demo.ts' },

@@ -30,6 +30,8 @@ const TASKS = {
   golden: { file: 'test/golden/write.ts' },
   layers: { file: 'tools/layers.ts', build: false },
   lint: { file: BIOME, args: ['lint', '--error-on-warnings'], build: false },
+  // The exhaustive models of the protocol; --nightly for the larger bounds.
+  models: { file: 'test/model/run.ts', build: false },
   nightly: { file: 'tools/nightly.ts' },
   sim: { file: 'test/sim/run.ts' },
   // The fast suites, unless the caller names the project: `npm test -- --project slow test/process`.
