@@ -61,8 +61,8 @@ export function shortList(names: readonly string[], count: number): string {
 export function printError(host: Host, error: HoldfastError, json: boolean): void {
   const { stderr } = host;
   if (json) {
-    const { code, kind, message, remedy, details } = error;
-    stderr.write(`${JSON.stringify({ error: { code, kind, message, remedy, details } })}\n`);
+    const { code, kind, exit, message, remedy, details } = error;
+    stderr.write(`${JSON.stringify({ error: { code, kind, exit, message, remedy, details } })}\n`);
     return;
   }
   stderr.write(`${styled(stderr, ['red', 'bold'], 'error')} ${error.code}: ${error.message}\n`);
