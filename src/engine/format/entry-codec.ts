@@ -43,12 +43,14 @@ const xattrNameBytesMax = 255;
 const xattrsMax = 32_768;
 const u32Max = 0xffff_ffff;
 const nsecMax = 999_999_999;
+/** Some file systems keep any 64-bit number, and anybody can set one: 142 million years are the end of time here. */
+const mtimeSecMax: number = 2 ** 52 - 1;
 
 const excludedNames: readonly Uint8Array[] = excludedXattrs.map(utf8Bytes);
 
 /**
  * Appends the entry's value and its placement. Breaks with E_INTERNAL when the entry is not canonical. Holes beyond the
- * size or past the first `holesMax` are left out, since a file may change while it is read.
+ * size or past the first `holesMax` are left out, since a file may change while it is read; an mtime beyond 2^52 is cut.
  */
 export function encodeEntry(entry: Entry, value: ByteWriter, placement: ByteWriter): void {
   value.u8(typeCode[entry.type]);
@@ -152,7 +154,7 @@ function writeMeta(meta: EntryMeta, value: ByteWriter, placement: ByteWriter): v
   value.varint(meta.mode);
   value.varint(meta.uid);
   value.varint(meta.gid);
-  value.signed(meta.mtimeSec);
+  value.signed(Math.max(-mtimeSecMax, Math.min(mtimeSecMax, meta.mtimeSec)));
   value.varint(meta.mtimeNsec);
   const xattrs = meta.xattrs;
   invariant(xattrs.length <= xattrsMax, 'number of xattrs');

@@ -140,6 +140,18 @@ describe('an entry', () => {
     expect(decodeEntry(shrunk.value, shrunk.placement)).toMatchObject({ holes: [{ start: 50, bytes: 50 }] });
   });
 
+  it('keeps any time a file system can hold, up to 142 million years from now', () => {
+    const secondsOf = (mtimeSec: number) => {
+      const { value, placement } = encoded({ type: 'fifo', ...meta, mtimeSec });
+      return decodeEntry(value, placement);
+    };
+    for (const seconds of [0, -1, -(2 ** 40), 2 ** 52 - 1, 1 - 2 ** 52]) {
+      expect(secondsOf(seconds)).toMatchObject({ mtimeSec: seconds });
+    }
+    expect(secondsOf(2 ** 63)).toMatchObject({ mtimeSec: 2 ** 52 - 1 });
+    expect(secondsOf(-(2 ** 63))).toMatchObject({ mtimeSec: 1 - 2 ** 52 });
+  });
+
   it('fits the limits of packs', () => {
     expect(chunkBytesMax).toBe(segmentPlainBytesMax);
     expect(nodeBytesMax).toBe(rawSegmentPlainBytesMax);
