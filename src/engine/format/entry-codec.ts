@@ -182,6 +182,7 @@ function readMeta(v: ByteReader, p: ByteReader | undefined): EntryMeta {
   const uid = v.varint(u32Max);
   const gid = v.varint(u32Max);
   const mtimeSec = v.signed();
+  if (mtimeSec < -mtimeSecMax) hostile('a time beyond what is kept');
   const mtimeNsec = v.varint(nsecMax);
   const count = v.varint(xattrsMax);
   if (count === 0) return { mode, uid, gid, mtimeSec, mtimeNsec, xattrs: noXattrs };

@@ -122,10 +122,8 @@ export class LeafWriter {
     while (prefix < prefixMax && keys[prefix] === keys[lastKeyStart + prefix]) prefix++;
 
     const bytesMax = lengthRoom + 16 + this.#keyBytes + count * lengthRoom + this.#valueBytes + this.#placementBytes;
-    if (bytesMax > this.#out.length) {
-      if (bytesMax > nodeBytesMax) throw tooLarge(bytesMax);
-      this.#out = grown(this.#out, bytesMax);
-    }
+    if (bytesMax > nodeBytesMax) throw tooLarge(bytesMax);
+    if (bytesMax > this.#out.length) this.#out = grown(this.#out, bytesMax);
     const out = this.#out;
     let at = lengthRoom;
     out[at++] = nodeFormat;

@@ -14,8 +14,8 @@ import type { DomainKeys } from '../format/keys.ts';
 import type { LeafNode } from '../format/tree-node.ts';
 import { compareBytes, emptyBytes } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
-import { invariant } from '../model/errors.ts';
-import { keyBytesMax } from '../model/rel-path.ts';
+import { HoldfastError, invariant } from '../model/errors.ts';
+import { displayPath, keyBytesMax } from '../model/rel-path.ts';
 import { childRef, TreeCursor } from './tree-cursor.ts';
 import { type Loading, type NodeRef, type NodeSink, type NodeSource, rootRef, runLoading } from './node-access.ts';
 import { TreeBuilder } from './tree-builder.ts';
@@ -97,7 +97,8 @@ export class TreeEditor {
 
   #begin(key: Uint8Array): void {
     invariant(this.#state === 'ready', 'calls of an editor follow each other');
-    invariant(key.length > 0 && key.length <= keyBytesMax, 'length of a key');
+    invariant(key.length > 0, 'a key is not empty');
+    if (key.length > keyBytesMax) throw tooLong(key);
     const range = this.#rangeEnd;
     if (range !== undefined) {
       invariant(range !== endOfAll && compareBytes(key, range) >= 0, 'keys ascend');
@@ -223,6 +224,13 @@ export class TreeEditor {
       }
     }
   }
+}
+
+function tooLong(key: Uint8Array): HoldfastError {
+  const start = displayPath(key.subarray(0, 300));
+  return new HoldfastError('E_LIMIT', `a path of ${key.length} bytes is longer than ${keyBytesMax}: ${start}…`, {
+    remedy: 'Remove or exclude the directories there that are nested thousands of levels deep.',
+  });
 }
 
 const endOfAll = Symbol('end of all keys');

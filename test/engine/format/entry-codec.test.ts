@@ -208,6 +208,7 @@ describe('an entry that is not canonical', () => {
     ['bytes after its placement', `02${header}00`, '00'],
     ['more nanoseconds than a second has', '02a403e807640080a8d6b90700', ''],
     ['a type in its mode', '0280800400000000', ''],
+    ['a time below what is kept', '02a403e80764ffffffffffffff0f0000', ''],
     ['a size of 2^60', '01808080808080808010', ''],
     ['a number of xattrs beyond reason', `02${header}ffffffff0f`, ''],
     ['more xattrs than bytes', `02${header}05`, ''],

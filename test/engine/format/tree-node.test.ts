@@ -196,7 +196,10 @@ describe('a leaf writer', () => {
 
   it('refuses a node that no reader would accept', () => {
     const leaf = new LeafWriter();
-    for (const i of range(0, 9)) leaf.add(Uint8Array.of(i + 1), new Uint8Array(1024 * 1024), emptyBytes);
+    const mebibyte = new Uint8Array(1024 * 1024);
+    for (const i of range(1, 7)) leaf.add(Uint8Array.of(i), mebibyte, emptyBytes);
+    expect(codeOf(() => decodeTreeNode(leaf.encode().bytes))).toBe('none');
+    for (const i of range(7, 9)) leaf.add(Uint8Array.of(i), mebibyte, emptyBytes);
     expect(codeOf(() => leaf.encode())).toBe('E_LIMIT');
   });
 });

@@ -517,6 +517,14 @@ describe('an editor refuses', () => {
     expect(() => put(other, 'zzz')).toThrow(/keys ascend/);
   });
 
+  it('a path that no reader would accept, by a limit and not as a defect', () => {
+    const long = utf8Bytes(`${'d'.repeat(255)}\0`.repeat(4096));
+    expect(() => fresh().put(long, smallValue(0), emptyBytes)).not.toThrow();
+    expect(() => fresh().put(concatBytes([long, utf8Bytes('x')]), smallValue(0), emptyBytes)).toThrow(
+      /longer than 1048576/,
+    );
+  });
+
   it('a call before the one before has ended', async () => {
     const later = new MemoryNodes();
     const base = await buildTree(itemsOf('short', range(0, 200)), later);
