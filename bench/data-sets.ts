@@ -296,8 +296,8 @@ function makeSmallFiles(writer: SetWriter, text: TextModel, seed: number, scale:
       writer.directory(directory);
       style = text.packageStyle(seed, 0x30_0000 + number);
     }
-    const id = random.word().toString(16).padStart(8, '0') + index.toString(16);
-    writer.file(`${directory}/${id}.json`, text.record(random, style, random.logUniform(90, 460)));
+    const id = hexKey(random) + hexKey(random);
+    writer.file(`${directory}/${id}.json`, text.record(random, style, random.logUniform(110, 412)));
   }
 }
 

@@ -13,6 +13,8 @@ export interface Settings {
   readonly sets: readonly Exclude<SetName, 'sqlite'>[];
   readonly peers: readonly PeerName[];
   readonly rounds: number;
+  /** Whether the number of rounds was asked for; otherwise a very large set may take fewer. */
+  readonly roundsGiven: boolean;
   /** Rounds in which peers other than restic take part; they give figures to look at, not ratios to judge. */
   readonly referenceRounds: number;
   readonly seed: number;
@@ -54,7 +56,7 @@ export const usage = `npm run bench -- [options]
   --only first,level3,incr,restore,sqlite   what to measure (all)
   --sets a,b,c        data sets: a mixed 2.1 GB, b 100,000 files, c 1,000,000 files (all)
   --peers restic,tar,borg   programs to compare with (restic,tar)
-  --rounds N          alternating pairs with restic (3)
+  --rounds N          alternating pairs with restic (3; 2 for c)
   --reference-rounds N      rounds of the other peers (1)
   --quick             small sets: a smoke test, no judgement
   --gate              status 1 when a row misses its floor or could not be measured
@@ -97,6 +99,7 @@ export function parseSettings(
     sets: list(values.sets ?? 'a,b,c', '--sets', (word) => (['a', 'b', 'c'] as const).find((name) => name === word)),
     peers: list(values.peers ?? 'restic,tar', '--peers', (word) => peerNames.find((name) => name === word)),
     rounds: count(values.rounds ?? (quick ? '1' : '3'), '--rounds', 1),
+    roundsGiven: values.rounds !== undefined,
     referenceRounds: count(values['reference-rounds'] ?? '1', '--reference-rounds', 0),
     seed: count(values.seed ?? '1', '--seed', 0),
     quick,

@@ -410,17 +410,21 @@ export class TextModel {
     const out = this.#out;
     out.clear();
     out.ascii('{"id":"');
-    out.hex(random, 24);
-    out.ascii('","at":');
-    out.decimal(random.word());
-    out.ascii(',"etag":"');
-    out.hex(random, 20);
+    const id = out.length;
+    out.hex(random, 64);
     out.byte(34);
+    // Records name themselves again and again, so that even one of them alone compresses.
     for (let field = 0; out.length < size - 2; field += 1) {
       out.ascii(',"');
-      out.word(this.identifiers, style.names[field % style.names.length] ?? 0);
+      out.word(this.words, (style.names[field & 3] ?? 0) % this.words.count);
       out.ascii('":"');
-      this.#slot(random, 'sentence', style);
+      if (field % 2 === 0) {
+        out.reserve(64);
+        out.bytes.copyWithin(out.length, id, id + 64);
+        out.length += 64;
+        out.byte(47);
+        out.hex(random, 32);
+      } else out.hex(random, 72);
       out.byte(34);
     }
     out.bytes[size - 2] = 125;
