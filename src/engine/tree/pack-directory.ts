@@ -60,6 +60,7 @@ export interface SegmentLocation {
 
 /** Opened footers and inlined packs stay up to this; a pack of 64 MiB has a footer of 1 to 3 KiB. */
 const openedBytesMax: number = 4 * 1024 * 1024;
+const damagedMax = 4096;
 /** The largest table of segments, 2^22 of 12 bytes, and what stands after it. */
 const footerBytesMax: number = 2 ** 22 * 12 + 4096;
 
@@ -68,10 +69,17 @@ export class PackDirectory {
   readonly #entries = new Map<string, PackEntry>();
   readonly #opened = new WeightedCache<OpenedPack>(openedBytesMax);
   readonly #opening = new Map<string, Promise<OpenedPack>>();
+  /** Damage does not heal while this runs, and every file of a pack would ask again. */
+  readonly #damaged = new Map<string, HoldfastError>();
 
   constructor(access: PackAccess) {
     this.access = access;
     for (const entry of access.packs) this.#entries.set(nameOf(entry), entry);
+  }
+
+  /** What the record says of the pack of a place. */
+  entry(place: Pick<Place, 'origin' | 'slot' | 'pack'>): PackEntry | undefined {
+    return this.#entries.get(nameOf(place));
   }
 
   /** The pack of a place, at once when it is open. E_DAMAGED, E_KEY_MISSING, E_STORE_*. */
@@ -79,7 +87,14 @@ export class PackDirectory {
     const name = nameOf(place);
     const opened = this.#opened.get(name) ?? this.#opening.get(name);
     if (opened !== undefined) return opened;
-    const opening = this.#open(name).finally(() => this.#opening.delete(name));
+    const damage = this.#damaged.get(name);
+    if (damage !== undefined) throw damage;
+    const opening = this.#open(name)
+      .catch((error: unknown) => {
+        if (isHoldfastError(error, 'E_DAMAGED') && this.#damaged.size < damagedMax) this.#damaged.set(name, error);
+        throw error;
+      })
+      .finally(() => this.#opening.delete(name));
     this.#opening.set(name, opening);
     return opening;
   }
