@@ -253,7 +253,6 @@ export class NodeWriter {
     this.#whole.raw(this.#logical.view());
     this.#whole.raw(this.#placement.view());
     const bytes = this.#whole.view();
-    if (bytes.length > nodeBytesMax) throw tooLarge(bytes.length);
     return { bytes, logical: bytes.subarray(start, start + logicalBytes) };
   }
 }

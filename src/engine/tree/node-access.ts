@@ -149,10 +149,10 @@ function sumLeaf(leaf: LeafNode): TreeSums {
     files += sums.files;
     bytes += sums.bytes;
   }
-  return checkSums({ files, entries: leaf.count, bytes });
+  return saturated(files, leaf.count, bytes);
 }
 
-/** Sum over children. E_HOSTILE beyond what a number holds exactly. */
+/** Sums over children. */
 export function sumOf(children: readonly { readonly sums: TreeSums }[]): TreeSums {
   let files = 0;
   let entries = 0;
@@ -162,16 +162,19 @@ export function sumOf(children: readonly { readonly sums: TreeSums }[]): TreeSum
     entries += sums.entries;
     bytes += sums.bytes;
   }
-  return checkSums({ files, entries, bytes });
+  return saturated(files, entries, bytes);
 }
 
-function checkSums(sums: TreeSums): TreeSums {
-  // Partial sums of non-negative numbers only grow, so a total in the exact range was exact all the way.
-  const { files, entries, bytes } = sums;
-  if (!Number.isSafeInteger(files) || !Number.isSafeInteger(entries) || !Number.isSafeInteger(bytes)) {
-    throw hostile('sums beyond 2^53');
-  }
-  return sums;
+/**
+ * Sums end at the largest integer that is exact: a few sparse files can have more bytes than that, and must not stop a
+ * checkpoint. How they are added up makes no difference, since all of them are positive.
+ */
+export function saturated(files: number, entries: number, bytes: number): TreeSums {
+  return { files: saturate(files), entries: saturate(entries), bytes: saturate(bytes) };
+}
+
+function saturate(sum: number): number {
+  return sum < Number.MAX_SAFE_INTEGER ? sum : Number.MAX_SAFE_INTEGER;
 }
 
 function damaged(why: string): HoldfastError {

@@ -14,7 +14,7 @@ import { type EncodedNode, LeafWriter, type NodeChild, NodeWriter } from '../for
 import { commonPrefixBytes, emptyBytes, equalBytes } from '../model/bytes.ts';
 import type { TreeRoot, TreeSums } from '../model/checkpoint.ts';
 import { invariant } from '../model/errors.ts';
-import { emptyTree, type NodeRef, type NodeSink, sumOf } from './node-access.ts';
+import { emptyTree, type NodeRef, type NodeSink, saturated, sumOf } from './node-access.ts';
 
 /** The shortest prefix of `first` that comes after `before`; `first` itself comes after it. */
 export function shortestSeparator(before: Uint8Array, first: Uint8Array): Uint8Array {
@@ -176,7 +176,7 @@ export class TreeBuilder {
   }
 
   #storeLeaf(): NodeChild {
-    const sums = { files: this.#leafFiles, entries: this.#leaf.count, bytes: this.#leafFileBytes };
+    const sums = saturated(this.#leafFiles, this.#leaf.count, this.#leafFileBytes);
     return this.#store(0, this.#leaf.encode(), this.#leafSeparator, sums);
   }
 

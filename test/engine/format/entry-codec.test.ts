@@ -218,8 +218,9 @@ describe('an entry that is not canonical', () => {
     ['an xattr with a zero byte in its name', `02${header}010200610000`, ''],
     ['an xattr of the machine', `02${header}01${hexBlob('security.ima')}0000`, ''],
     ['a small xattr out of line', `02${header}0101610105${toHex(id)}`, '0001000000'],
-    ['nine items', `0105${header}0009`, '00'],
-    ['an unknown kind of item', `0105${header}000102`, '00'],
+    ['nine items', `0109${header}0009${`0101${toHex(id)}`.repeat(8)}01${toHex(id)}`, `${'0001000000'.repeat(9)}00`],
+    ['a file with bytes but without items', `0105${header}0000`, '00'],
+    ['an unknown kind of item', `0105${header}000102${toHex(id)}`, '000100000000'],
     ['an item without bytes', `0100${header}000101${toHex(id)}`, '000100000000'],
     ['items beyond the size', `0105${header}00020106${toHex(id)}01${toHex(id)}`, '0001000000000100000000'],
     ['a run of zeros that is not aligned', `0105${header}000100`, '00'],
@@ -247,6 +248,9 @@ describe('an entry that is not canonical', () => {
       uid: 1000,
     });
     const file = Buffer.from(`0105${header}000101${toHex(id)}`, 'hex');
+    const eight = Buffer.from(`0108${header}0008${`0101${toHex(id)}`.repeat(7)}01${toHex(id)}`, 'hex');
+    expect(decodeEntry(eight, Buffer.from(`${'0001000000'.repeat(8)}00`, 'hex'))).toMatchObject({ size: 8 });
+    expect(decodeEntry(Buffer.from(`0100${header}0000`, 'hex'), Uint8Array.of(0))).toMatchObject({ size: 0 });
     expect(decodeEntry(file, Buffer.from('0001000000010302', 'hex'))).toMatchObject({
       holes: [{ start: 3, bytes: 2 }],
     });

@@ -219,6 +219,7 @@ describe('bytes that are no node of ours', () => {
 
   it('are accepted only when all is right', () => {
     expect(tree('0100000201610162016301020103', '0000')).toBe('none');
+    expect(tree(`0101010201610161${anId}0000000162${anId}000000`, `${aPlace}01`.repeat(2))).toBe('none');
     expect(tree(`01010101 0161 00${anId}000000`.replaceAll(' ', ''), `${aPlace}01`)).toBe('none');
     expect(list(`0102000101 05${anId}`.replaceAll(' ', ''), aPlace)).toBe('none');
   });
@@ -246,6 +247,12 @@ describe('bytes that are no node of ours', () => {
     ['a placement that is short', '0100000201610162016301020103', '00'],
     ['a placement that is longer', '0100000201610162016301020103', '000000'],
     ['separators that do not ascend', `01010102000162${anId}0000000161${anId}000000`, `${aPlace}01${aPlace}01`],
+    [
+      'separators whose common prefix is too short',
+      `0101010200026161${anId}000000026162${anId}000000`,
+      `${aPlace}01`.repeat(2),
+    ],
+    ['a longer logical part of an interior node', `01010101016100${anId}00000000`, `${aPlace}01`],
     ['a child of no bytes', `01010101016100${anId}000000`, `${aPlace}00`],
     ['a child larger than any node', `01010101016100${anId}000000`, `${aPlace}81808004`],
     ['a node of a list', `010200010105${anId}`, aPlace],

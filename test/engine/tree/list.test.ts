@@ -215,7 +215,7 @@ describe('an untrusted chunk list', () => {
   });
 
   it('that unfolds without end is stopped at the size of the file', async () => {
-    // 24 levels of eight times the same child: 10^22 items, which no sum can name; and one that stays below.
+    // Twelve levels of eight times the same child: 800 TB from a few kilobytes.
     let list = forgeLeaf(twelve);
     let bytes = 12_000;
     let items = 12;
@@ -225,6 +225,20 @@ describe('an untrusted chunk list', () => {
       items *= 8;
     }
     expect(await refused(list, 100_000)).toBe('E_HOSTILE');
+  });
+
+  it('is refused when a node is another one than its parent says, or has another length', async () => {
+    const content = forgeLeaf(twelve);
+    const other = forgeLeaf(range(20, 32).map((n) => chunk(n)));
+    expect(await refused({ ...content, id: other.id }, 12_000)).toBe('E_DAMAGED');
+    expect(await refused({ ...content, place: other.place }, 12_000)).toBe('E_DAMAGED');
+    expect(await refused({ ...content, nodeBytes: content.nodeBytes + 1 }, 12_000)).toBe('E_DAMAGED');
+  });
+
+  it('is refused when it has more bytes than a file can have', async () => {
+    const most = { kind: 'zero', bytes: 2 ** 53 - zeroBlockBytes } as const;
+    expect(await refused(forgeLeaf([most, ...range(0, 65).map((n) => chunk(n))]))).toBe('none');
+    expect(await refused(forgeLeaf([most, ...range(0, 66).map((n) => chunk(n))]))).toBe('E_HOSTILE');
   });
 
   it('that is damaged ends with a typed error', async () => {

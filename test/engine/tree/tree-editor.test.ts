@@ -403,6 +403,27 @@ describe('a dry run', () => {
   });
 });
 
+describe('sums', () => {
+  it('count files, entries and bytes below', async () => {
+    const nodes = new MemoryNodes();
+    const file = (n: number, size: number): LeafItem => ({ key: keyOf('long', n), ...sparseFile(size) });
+    const root = await buildTree([...range(0, 300).map((n) => file(n, n * 65_536)), itemOf('long', 300)], nodes);
+    expect(root.sums).toEqual({ files: 300, entries: 301, bytes: 65_536 * 44_850 });
+    expect(await scanAll(root, nodes)).toHaveLength(301);
+  });
+
+  it('end at 2^53 - 1, so that a few sparse files of extreme size do not stop a checkpoint', async () => {
+    const nodes = new MemoryNodes();
+    const items = range(0, 300).map((n) => ({ key: keyOf('long', n), ...sparseFile(2 ** 52) }));
+    const root = await buildTree(items, nodes);
+    expect(root.sums).toEqual({ files: 300, entries: 300, bytes: Number.MAX_SAFE_INTEGER });
+    expect(await scanAll(root, nodes)).toEqual(items);
+    const editor = editorOf(root, nodes);
+    await editor.deleteRange(keyOf('long', 1), undefined);
+    expect((await editor.finish()).sums).toEqual({ files: 1, entries: 1, bytes: 2 ** 52 });
+  });
+});
+
 describe('the shape of a tree', () => {
   const trees: readonly (readonly [string, LeafItem[]])[] = [
     ['short keys', itemsOf('short', range(0, 3000))],
@@ -551,5 +572,11 @@ describe('an editor refuses', () => {
     await expect(editor.finish()).rejects.toThrow(/between calls/);
   });
 });
+
+/** All of it a run of zeros; `size` is a multiple of 64 KiB. */
+function sparseFile(size: number): { value: Uint8Array; placement: Uint8Array } {
+  const items = size === 0 ? [] : [{ kind: 'zero' as const, bytes: size }];
+  return encoded({ type: 'file', size, content: { kind: 'inline', items }, holes: [], ...plainMeta });
+}
 
 const plainMeta = { mode: 0o644, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: [] };
