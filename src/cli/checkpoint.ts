@@ -1,5 +1,5 @@
 /** `holdfast checkpoint`: claim the lineage, capture, commit, say what happened. */
-import { isAbsolute, relative } from 'node:path';
+import { relative } from 'node:path';
 import { childKey } from '../engine/model/rel-path.ts';
 import {
   type CaptureOutcome,
@@ -10,19 +10,19 @@ import {
 } from '../engine/capture/capture.ts';
 import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
-import { claimLineage } from '../engine/lineage/claim.ts';
+import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer.ts';
 import { LineageLog } from '../engine/lineage/log.ts';
 import { type DomainAccess, domainOf } from '../engine/lineage/repository.ts';
 import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
-import { type LineageName, toEpoch, toLineageName } from '../engine/model/ids.ts';
+import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { Host } from './host.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
-import { baseSource, cacheDirectory, formOf, repositoryOf, stateDirectoryOf } from './session.ts';
+import { baseSource, formOf, isWithin, repositoryOf, stateDirectoryOf } from './session.ts';
 
 const mebibyte = 1024 * 1024;
 const phaseNames = {
@@ -55,7 +55,11 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   await using held = dryRun ? undefined : await host.openHolder({ stateDirectory, repository: repository.id, lineage });
   let writer: LineageWriter | undefined;
   let base: CommitBase | undefined;
+  const restoredSlot = await restoredUpTo(host, fileTree.tree, volumes, (path) =>
+    host.openMarker({ stateDirectory, repository: repository.id, lineage, path, slot: toSlot(0) }),
+  );
   if (held !== undefined) {
+    if (restoredSlot > 0) await noteRestored(held, restoredSlot);
     writer = await claimLineage({
       store,
       access,
@@ -75,7 +79,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   }
   // What another holder of the lock keeps is not for a dry run to touch.
   using temporary = dryRun ? host.temporaryCache(stateDirectory) : undefined;
-  const cache = temporary ?? host.openCache(cacheDirectory(stateDirectory, repository.id, lineage));
+  const cache = temporary ?? host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true });
   const known = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
   let outcome: CaptureOutcome;
@@ -193,6 +197,37 @@ function volumesOf(host: Host, parsed: Parsed, own: readonly (string | undefined
   return volumes;
 }
 
+/**
+ * The slot up to which the volumes contain what was committed, because all of them were restored from there; 0 when they were
+ * not. E_USAGE when the restore of one is not finished: a checkpoint of half the data must not become the newest.
+ */
+async function restoredUpTo(
+  host: Host,
+  files: FileTreeReader,
+  volumes: readonly VolumeSource[],
+  markerOf: (path: string) => ReturnType<Host['openMarker']>,
+): Promise<Slot> {
+  let includes: Slot | undefined;
+  for (const { name, path } of volumes) {
+    const found = await markerOf(path).loadWithSlot();
+    const root = files.openRoot(path);
+    const { device, inode } = files.stat(root);
+    files.close(root);
+    // The mark of another directory that once stood there says nothing.
+    const mark = found?.mark.target === `${device}:${inode}` ? found.mark : undefined;
+    if (mark?.state === 'started') {
+      throw new HoldfastError('E_USAGE', `${path} holds a restore that was not finished`, {
+        remedy: `Finish it: holdfast restore --at ${mark.checkpoint.slice(0, 12)} --target ${path}; it resumes.`,
+        details: { path, volume: name, checkpoint: mark.checkpoint },
+      });
+    }
+    const whole = found !== undefined && mark?.volume === name && mark.selection === '';
+    const slot = whole ? found.slot : toSlot(0);
+    if (includes === undefined || slot < includes) includes = slot;
+  }
+  return includes ?? toSlot(0);
+}
+
 /** Before anything is claimed or made: most often it is the path that is wrong. */
 function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): void {
   try {
@@ -206,11 +241,6 @@ function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): vo
       details: { path, volume: name, errno: cause.errno },
     });
   }
-}
-
-function isWithin(path: string, directory: string): boolean {
-  const below = relative(directory, path);
-  return below === '' || !(below === '..' || below.startsWith('../') || isAbsolute(below));
 }
 
 function selectionOf(parsed: Parsed): Selection {

@@ -61,6 +61,33 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
     load: async () => (await import('./checkpoint.ts')).checkpoint,
   },
   {
+    name: 'restore',
+    usage: ['--target DIR', '--target VOLUME=DIR...'],
+    summary: 'bring a checkpoint back into directories, and prove that it is equal',
+    details: `Restores into an empty or missing directory; of several volumes each into DIR/VOLUME. Every byte is proven before it is
+written, and what stands there at the end is compared with the checkpoint. A restore that was killed is resumed by the
+same command. Exit code 3: it is done, but something could not be restored as it was (owners without the right, say).
+${whichCheckpoint}`,
+    options: [
+      ...oneLineage,
+      'state-dir',
+      'at',
+      'target',
+      'volume',
+      'only',
+      'first',
+      'on-existing',
+      'continue-on-damage',
+      'lanes',
+    ],
+    examples: [
+      'holdfast restore --lineage team/app/0 --target /var/lib/app',
+      'holdfast restore --lineage team/app/0 --at latest~2 --target /tmp/look --only "conf/**"',
+      'holdfast restore --lineage team/app/0 --target data=/srv/data --target logs=/var/log/app',
+    ],
+    load: async () => (await import('./restore.ts')).restore,
+  },
+  {
     name: 'ls',
     usage: ['', '--lineage NAME'],
     summary: 'list the lineages, or the checkpoints of one',

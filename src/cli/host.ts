@@ -8,7 +8,8 @@ import type { LaneStarter } from '../engine/ports/lanes.ts';
 import type { LocalCache } from '../engine/ports/local-cache.ts';
 import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
-import type { LineageName } from '../engine/model/ids.ts';
+import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
+import type { LineageName, Slot } from '../engine/model/ids.ts';
 
 export interface Output {
   readonly isTerminal: boolean;
@@ -21,7 +22,11 @@ export interface Output {
 export type RequestCounts = Readonly<Record<string, number>>;
 
 /** A store whose requests are counted. */
-export type Counted<S extends ObjectReader> = S & AsyncDisposable & { readonly requests: () => RequestCounts };
+export type Counted<S extends ObjectReader> = S &
+  AsyncDisposable & {
+    readonly requests: () => RequestCounts;
+    readonly bytesRead: () => number;
+  };
 
 export interface HostFileTree {
   readonly tree: FileTreeWriter;
@@ -60,7 +65,25 @@ export interface Host {
     readonly repository: string;
     readonly lineage: LineageName;
   }): Promise<ClaimOptions['holder'] & AsyncDisposable & { readonly path: string }>;
-  openCache(directory: string): LocalCache;
+  /** The scan caches of a set of directories. `own`: nobody else uses them now, since the holder's lock is held. */
+  openCache(options: {
+    readonly stateDirectory: string;
+    readonly repository: string;
+    readonly lineage: LineageName;
+    readonly volumes: readonly { readonly name: string; readonly path: string }[];
+    readonly own: boolean;
+  }): LocalCache;
+  /** What is known of restores of the lineage into the directory at `path`. */
+  openMarker(options: {
+    readonly stateDirectory: string;
+    readonly repository: string;
+    readonly lineage: LineageName;
+    readonly path: string;
+    /** Of the checkpoint that is restored; 0 to look at what was. */
+    readonly slot: Slot;
+  }): RestoreMarker & {
+    loadWithSlot(): Promise<{ readonly mark: RestoreMark; readonly slot: Slot } | undefined>;
+  };
   /** A cache below `stateDirectory` that is gone when it is disposed of. */
   temporaryCache(stateDirectory: string): LocalCache & Disposable;
   /** Changes with each boot of the machine; empty where that is not known. */

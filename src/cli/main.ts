@@ -1,16 +1,19 @@
 /** The command line: builds the host from what the machine has, and runs the command. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { hash } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { DirectoryCache } from '../edge/host/directory-cache.ts';
 import { chooseCompressor } from '../edge/host/choose-compressor.ts';
 import { chooseFileTree, type FileTreeName } from '../edge/host/choose-file-tree.ts';
 import { createKeyFile, openKeyFile } from '../edge/host/file-key-ring.ts';
+import { RestoreMarkerFile } from '../edge/host/restore-marker-file.ts';
 import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
 import { createLaneStarter } from '../edge/host/worker-lanes.ts';
 import { ObservedReader, ObservedWriter, StoreTraffic } from '../edge/store/observed-store.ts';
 import { openStore, parseStoreAddress } from '../edge/store/open-store.ts';
+import { toKeyPart } from '../engine/format/object-keys.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
 import { run } from './run.ts';
@@ -35,6 +38,28 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     write: (text) =>
       stream.write(text) ? undefined : new Promise<void>((resolve) => void stream.once('drain', resolve)),
   };
+}
+
+/** Symlinks resolved as far as the path exists, so that it has one name before and after it is made. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(realPathOf(parent), basename(path));
+  }
+}
+
+const unusedMsMax = 30 * 86_400_000;
+
+/** Caches of directories that have not been captured or restored for a month. */
+function removeUnused(parent: string, used: string): void {
+  for (const name of readdirSync(parent)) {
+    const path = join(parent, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (path === used || stat === undefined || Date.now() - stat.mtimeMs < unusedMsMax) continue;
+    rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** A directory of this run; what runs left that were killed is removed. */
@@ -74,19 +99,14 @@ const host: Host = {
   random: systemRandom,
   parallelism: availableParallelism(),
   signal: interrupt.signal,
-  realPath(path) {
-    try {
-      return realpathSync(path);
-    } catch {
-      return resolve(path);
-    }
-  },
+  realPath: (path) => realPathOf(resolve(path)),
   exists: existsSync,
   async openReader(address) {
     const store = await openStore(address, 'read');
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedReader(store, traffic), {
       requests: () => traffic.requests,
+      bytesRead: () => traffic.bytesRead,
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
@@ -95,14 +115,24 @@ const host: Host = {
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedWriter(store, traffic), {
       requests: () => traffic.requests,
+      bytesRead: () => traffic.bytesRead,
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
   storePath: (address) => parseStoreAddress(address).path,
   openKey: (path) => openKeyFile(path, systemRandom),
   createKey: (path) => createKeyFile(path, systemRandom),
-  fileTree: () => chooseFileTree(exactly === undefined ? {} : { only: exactly }),
-  compressor: () => chooseCompressor(process.env['HOLDFAST_COMPRESSOR']),
+  // Lanes get the environment of this moment, and choose the same without trying again.
+  fileTree() {
+    const choice = chooseFileTree(exactly === undefined ? {} : { only: exactly });
+    process.env['HOLDFAST_FILE_TREE'] = choice.name;
+    return choice;
+  },
+  async compressor() {
+    const compressor = await chooseCompressor(process.env['HOLDFAST_COMPRESSOR']);
+    process.env['HOLDFAST_COMPRESSOR'] = compressor.name;
+    return compressor;
+  },
   lanes: () =>
     createLaneStarter({
       entry: new URL(`../lane/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
@@ -114,11 +144,19 @@ const host: Host = {
     const { openHolderDirectory } = await import('../edge/host/holder-directory.ts');
     return await openHolderDirectory({ ...options, random: systemRandom });
   },
-  openCache(directory) {
+  openCache({ stateDirectory, repository, lineage, volumes, own }) {
+    // A cache of its own for each set of directories: a restore elsewhere does not spoil that of the next checkpoint.
+    const parent = join(stateDirectory, 'caches', repository, toKeyPart(lineage));
+    const places = volumes.map(({ name, path }) => `${name}\0${path}`).sort();
+    const directory = join(parent, hash('sha256', places.join('\0\0')).slice(0, 16));
     const cache = new DirectoryCache(directory);
-    cache.sweep();
+    if (own) {
+      cache.sweep();
+      removeUnused(parent, directory);
+    }
     return cache;
   },
+  openMarker: (options) => new RestoreMarkerFile(options),
   temporaryCache(stateDirectory) {
     const directory = makeTemporary(stateDirectory);
     return Object.assign(new DirectoryCache(directory), {

@@ -35,6 +35,7 @@ export type OptionName =
   | 'only'
   | 'first'
   | 'on-existing'
+  | 'continue-on-damage'
   | 'read-data'
   | 'all'
   | 'help';
@@ -69,6 +70,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
   'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
   all: { help: 'also claims, seals and partial checkpoints' },
+  'continue-on-damage': { help: 'restore what is not lost and end with exit code 3' },
   'read-data': { help: 'read and prove every byte, not only the records and the trees' },
   help: { help: 'show the help of the command' },
 };

@@ -13,18 +13,25 @@ export interface ProgressView {
 
 export interface Progress {
   update(view: ProgressView): void;
+  /** Clears the line, so that something else can be written. */
+  pause(): void;
   end(): void;
 }
 
+const nothing = (): void => undefined;
 const redrawMs = 100;
 const barWidth = 24;
 
 export function showProgress(host: Host, wanted: boolean): Progress {
   const { stderr, clock } = host;
-  if (!wanted || !stderr.isTerminal) return { update: () => undefined, end: () => undefined };
+  if (!wanted || !stderr.isTerminal) return { update: nothing, pause: nothing, end: nothing };
   const started = clock.monotonicMs();
   let drawn = Number.NEGATIVE_INFINITY;
   let shown = false;
+  const clear = (): void => {
+    if (shown) stderr.write('\r\x1b[2K');
+    shown = false;
+  };
   return {
     update(view: ProgressView): void {
       const now = clock.monotonicMs();
@@ -34,9 +41,8 @@ export function showProgress(host: Host, wanted: boolean): Progress {
       const line = lineOf(view, (now - started) / 1000);
       stderr.write(`\r\x1b[2K${styled(stderr, 'cyan', line.slice(0, Math.max(20, stderr.columns - 1)))}`);
     },
-    end(): void {
-      if (shown) stderr.write('\r\x1b[2K');
-    },
+    pause: clear,
+    end: clear,
   };
 }
 

@@ -1,13 +1,11 @@
 /** What most commands begin with: the store, its repository, the key, and one lineage's log. */
-import { join } from 'node:path';
-import { toKeyPart } from '../engine/format/object-keys.ts';
+import { isAbsolute, join, relative } from 'node:path';
 import type { LogRecord, PackEntry } from '../engine/format/record.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
 import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
 import { type DomainAccess, openRepository, type Repository } from '../engine/lineage/repository.ts';
 import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../engine/lineage/resolve.ts';
-import type { TreeSums } from '../engine/model/checkpoint.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
@@ -130,17 +128,8 @@ export function stateDirectoryOf(host: Host, parsed: Parsed): string {
   });
 }
 
-export function cacheDirectory(stateDirectory: string, repository: string, lineage: LineageName): string {
-  return join(stateDirectory, 'caches', repository, toKeyPart(lineage));
-}
-
-/** Sums of several trees. */
-export function sumOfTrees(trees: readonly { readonly sums: TreeSums }[]): TreeSums {
-  let [files, entries, bytes] = [0, 0, 0];
-  for (const { sums } of trees) {
-    files += sums.files;
-    entries += sums.entries;
-    bytes += sums.bytes;
-  }
-  return { files, entries, bytes };
+/** Whether a path is that directory or lies below it. Both absolute. */
+export function isWithin(path: string, directory: string): boolean {
+  const below = relative(directory, path);
+  return below === '' || !(below === '..' || below.startsWith('../') || isAbsolute(below));
 }

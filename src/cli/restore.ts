@@ -1,0 +1,254 @@
+/** `holdfast restore`: find the checkpoint, bring its volumes back, say whether they are equal. */
+import { join } from 'node:path';
+import { openLog } from '../engine/lineage/open-log.ts';
+import { equalBytes, toHex } from '../engine/model/bytes.ts';
+import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
+import { toLineageName, toVolumeName, type VolumeName } from '../engine/model/ids.ts';
+import {
+  type FirstComplete,
+  rehydrate,
+  type RehydrateOutcome,
+  type RestoredVolume,
+  restoreDefaults,
+  type RestoreProgress,
+} from '../engine/rehydrate/rehydrate.ts';
+import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-source.ts';
+import { shortTime, timeText } from './describe-record.ts';
+import type { Host } from './host.ts';
+import { namedDirectories, type Parsed, usage } from './options.ts';
+import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
+import { showProgress } from './progress.ts';
+import { formOf, isWithin, noArguments, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
+
+const phaseNames: Readonly<Record<RestoreProgress['phase'], string>> = {
+  first: 'first',
+  restore: 'restoring',
+  audit: 'comparing',
+  sync: 'syncing',
+};
+
+export async function restore(host: Host, parsed: Parsed): Promise<number> {
+  const started = host.clock.monotonicMs();
+  const form = formOf('restore', parsed);
+  noArguments('restore', parsed);
+  const lineage = toLineageName(parsed.required('lineage'));
+  const address = parsed.required('store');
+  parsed.required('target');
+  const at = selectorOf(parsed.text('at'));
+  const onExisting = onExistingOf(parsed);
+  const stateDirectory = stateDirectoryOf(host, parsed);
+  const lanesWanted = parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4));
+  const { signal } = host;
+  await using store = await host.openReader(address);
+  const repository = await repositoryOf(host, 'restore', parsed, store);
+  const { log, access } = await openLog(store, repository, lineage, { signal });
+  const source = await findCheckpoint(log, access, at, { signal });
+  const targets = targetsOf(host, parsed, source);
+  for (const { path } of targets) refuseOwn(host, path, [host.storePath(address), stateDirectory]);
+  const fileTree = host.fileTree();
+  using compressor = await host.compressor();
+  const laneCount = fileTree.sharedDescriptors ? lanesWanted : 0;
+  const { slot } = source.record.header;
+  const progress = showProgress(host, form === 'text');
+  const volumeCount = targets.length;
+  let outcome: RehydrateOutcome;
+  try {
+    outcome = await rehydrate(
+      {
+        files: fileTree.tree,
+        store,
+        compressor,
+        clock: host.clock,
+        random: host.random,
+        lanes: host.lanes(),
+        cache: host.openCache({ stateDirectory, repository: repository.id, lineage, volumes: targets, own: false }),
+      },
+      source,
+      {
+        ...restoreDefaults,
+        targets: targets.map(({ name, path }) => ({
+          volume: name,
+          path,
+          marker: host.openMarker({ stateDirectory, repository: repository.id, lineage, path, slot }),
+        })),
+        only: parsed.list('only'),
+        first: parsed.list('first'),
+        onExisting,
+        continueOnDamage: parsed.flag('continue-on-damage'),
+        laneCount,
+      },
+      {
+        signal,
+        onProgress: ({ phase, volume, files, bytes, filesTotal, bytesTotal }) =>
+          progress.update({
+            label: volumeCount > 1 ? `${volume}: ${phaseNames[phase]}` : phaseNames[phase],
+            files,
+            bytes,
+            filesTotal,
+            bytesTotal,
+          }),
+        onFirstComplete: (event) => {
+          progress.pause();
+          sayFirst(host, form, event);
+        },
+      },
+    );
+  } finally {
+    progress.end();
+  }
+  const seconds = (host.clock.monotonicMs() - started) / 1000;
+  const equal = outcome.rootGot === undefined ? undefined : equalBytes(outcome.rootGot, outcome.rootExpected);
+  const incomplete = outcome.incomplete || outcome.volumes.some(({ degraded }) => degraded.length > 0);
+  if (form === 'json') {
+    const facts = { requests: store.requests(), seconds, compressor: compressor.name, fileTree: fileTree.name };
+    const json = { ...jsonOf(source, outcome, equal), ...facts, lanes: laneCount, storedBytes: store.bytesRead() };
+    host.stdout.write(`${JSON.stringify({ ...json, incomplete })}\n`);
+  } else printSummary(host, source, outcome, equal, seconds);
+  return incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
+}
+
+function onExistingOf(parsed: Parsed): 'refuse' | 'keep' | 'replace' {
+  const text = parsed.text('on-existing') ?? 'refuse';
+  if (text === 'refuse' || text === 'keep' || text === 'replace') return text;
+  throw usage('restore', `--on-existing is ${JSON.stringify(text)}, not refuse, keep or replace`);
+}
+
+interface Target {
+  readonly name: VolumeName;
+  readonly path: string;
+}
+
+/** A bare DIR is for the only volume; of several each gets its own directory below it. */
+function targetsOf(host: Host, parsed: Parsed, { body }: RestoreSource): readonly Target[] {
+  const texts = parsed.list('target');
+  const wanted = parsed.text('volume');
+  const names = body.volumes.map(({ name }) => name);
+  const volumes = wanted === undefined ? names : [toVolumeName(wanted)];
+  const known = `the checkpoint has ${names.length === 1 ? 'volume' : 'the volumes'} ${names.join(', ')}`;
+  const real = (name: VolumeName, path: string): Target => ({ name, path: host.realPath(path) });
+  for (const name of volumes) {
+    if (!names.includes(name)) throw new HoldfastError('E_NOT_FOUND', `there is no volume ${name}: ${known}`);
+  }
+  const bare = texts.filter((text) => !/^[^/=]+=/.test(text));
+  const [directory] = bare;
+  if (directory === undefined) {
+    const named = namedDirectories('restore', texts);
+    const other = named.find(({ name }) => !volumes.includes(name));
+    if (other !== undefined) throw new HoldfastError('E_NOT_FOUND', `there is no volume ${other.name}: ${known}`);
+    return named.map(({ name, path }) => real(name, path));
+  }
+  if (texts.length > 1) {
+    throw usage('restore', `of several targets each names its volume: --target ${volumes[0]}=${directory}; ${known}`);
+  }
+  const [only] = volumes;
+  if (only !== undefined && volumes.length === 1) return [real(only, directory)];
+  return volumes.map((name) => real(name, join(host.realPath(directory), name)));
+}
+
+function refuseOwn(host: Host, path: string, own: readonly (string | undefined)[]): void {
+  for (const directory of own) {
+    if (directory === undefined) continue;
+    const real = host.realPath(directory);
+    if (!isWithin(path, real) && !isWithin(real, path)) continue;
+    throw new HoldfastError(
+      'E_USAGE',
+      `the target ${path} and the store or state directory ${real} lie in each other`,
+      {
+        remedy: 'Restore into a directory of its own.',
+      },
+    );
+  }
+}
+
+function sayFirst(host: Host, form: 'text' | 'json', { volume, files, bytes, seconds }: FirstComplete): void {
+  if (form === 'json') {
+    host.stderr.write(`${JSON.stringify({ event: 'first-complete', volume, files, bytes, seconds })}\n`);
+    return;
+  }
+  host.stdout.write(
+    `${styled(host.stdout, 'green', 'First')} of ${volume}: ${formatCount(files)} files, ${formatBytes(bytes)} ` +
+      `are complete after ${formatSeconds(seconds)}\n`,
+  );
+}
+
+function volumeJson(source: RestoreSource, volume: RestoredVolume): object {
+  const { name, rootExpected, rootGot, firstComplete, damage, ...rest } = volume;
+  const recorded = source.body.volumes.find((other) => other.name === name);
+  const differs = rootGot !== undefined && !equalBytes(rootGot, rootExpected);
+  return {
+    ...rest,
+    root: toHex(rootExpected),
+    ...(differs ? { rootExpected: toHex(rootExpected), rootGot: toHex(rootGot) } : {}),
+    verified: rootGot !== undefined,
+    newBytes: volume.bytes,
+    consistency: source.record.header.consistency,
+    skipped: recorded?.skipped ?? [],
+    incomplete: damage !== undefined || volume.degraded.length > 0,
+    ...(firstComplete === undefined ? {} : { firstComplete }),
+    ...(damage === undefined ? {} : { damage }),
+  };
+}
+
+function jsonOf(source: RestoreSource, outcome: RehydrateOutcome, equal: boolean | undefined): Record<string, unknown> {
+  const { header } = source.record;
+  const { rootExpected, rootGot, volumes } = outcome;
+  return {
+    lineage: source.lineage,
+    // Of the checkpoint. What the target would be captured with stands beside it when it differs.
+    root: toHex(rootExpected),
+    ...(equal === false && rootGot !== undefined ? { rootExpected: toHex(rootExpected), rootGot: toHex(rootGot) } : {}),
+    verified: equal !== undefined,
+    slot: header.slot,
+    id: toHex(header.id),
+    time: timeText(header.timeMs),
+    files: outcome.files,
+    entries: outcome.entries,
+    bytes: outcome.bytes,
+    newBytes: outcome.bytes,
+    consistency: header.consistency,
+    skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
+    degraded: volumes.flatMap(({ name, degraded }) => degraded.map((part) => ({ volume: name, ...part }))),
+    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume)])),
+  };
+}
+
+function printSummary(
+  host: Host,
+  source: RestoreSource,
+  outcome: RehydrateOutcome,
+  equal: boolean | undefined,
+  seconds: number,
+): void {
+  const { stdout } = host;
+  const { header } = source.record;
+  stdout.write(
+    `${styled(stdout, 'bold', `Restored checkpoint ${header.slot}`)} of ${source.lineage} (${shortTime(header.timeMs)}, ` +
+      `${header.consistency}): ${formatCount(outcome.files)} files, ${formatBytes(outcome.bytes)}, ` +
+      `in ${formatSeconds(seconds)}\n`,
+  );
+  for (const volume of outcome.volumes) {
+    const { name, path, kept, removed, degraded, damage } = volume;
+    stdout.write(`  ${name}  ${path}\n`);
+    const note = (colour: 'yellow' | 'red', what: string, count: number, names: readonly string[]): void => {
+      if (count === 0) return;
+      stdout.write(`    ${styled(stdout, colour, `${what} ${formatCount(count)}`)}  ${shortList(names, count)}\n`);
+    };
+    note('yellow', 'kept as they were', kept.count, kept.names);
+    note('yellow', 'removed', removed.count, removed.names);
+    for (const { reason, count, names } of degraded) note('yellow', `not as stored: ${reason}`, count, names);
+    if (damage !== undefined) {
+      note(
+        'red',
+        'lost',
+        damage.files,
+        damage.objects.flatMap((object) => object.names),
+      );
+    }
+  }
+  const { rootExpected, rootGot } = outcome;
+  if (equal === true) stdout.write(`  root    ${toHex(rootExpected)}, ${styled(stdout, 'green', 'equal')}\n`);
+  else {
+    stdout.write(`  root    ${toHex(rootExpected)}\n`);
+    if (rootGot !== undefined) stdout.write(`  ${styled(stdout, 'red', 'is now')}  ${toHex(rootGot)}\n`);
+  }
+}
