@@ -19,6 +19,8 @@ export interface Measured {
    * high-water mark of one process where that is higher. Pages shared by several processes count once in each.
    */
   readonly peakBytes: number;
+  /** CPU time that everything else on the machine used meanwhile, the kernel's own threads included. */
+  readonly otherCpuSeconds: number;
 }
 
 /** The program ended otherwise than by exit status 0. */
@@ -51,6 +53,7 @@ export async function runMeasured(
   const output = openSync(outputPath, 'w');
   const [program, ...args] = command.argv;
   const cpuBefore = endedChildrenCpuSeconds();
+  const busyBefore = machineCpuSeconds();
   const start = process.hrtime.bigint();
   const child = spawn(program, args, {
     cwd: command.cwd,
@@ -77,11 +80,9 @@ export async function runMeasured(
     });
     signal?.throwIfAborted();
     if (ended.status !== 0) throw new CommandFailed(command, ended.status, readFileSync(outputPath, 'utf8'));
-    return {
-      wallSeconds: Number(ended.at - start) / 1e9,
-      cpuSeconds: endedChildrenCpuSeconds() - cpuBefore,
-      peakBytes,
-    };
+    const cpuSeconds = endedChildrenCpuSeconds() - cpuBefore;
+    const otherCpuSeconds = Math.max(0, machineCpuSeconds() - busyBefore - cpuSeconds);
+    return { wallSeconds: Number(ended.at - start) / 1e9, cpuSeconds, peakBytes, otherCpuSeconds };
   } finally {
     clearInterval(timer);
     signal?.removeEventListener('abort', interrupt);
@@ -95,6 +96,13 @@ function endedChildrenCpuSeconds(): number {
   // The second field is the program's name and may hold spaces: count from its closing parenthesis. cutime is field 16.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[13]) + Number(fields[14])) / ticksPerSecond;
+}
+
+/** @returns the time that all CPUs of the machine were busy since it started */
+function machineCpuSeconds(): number {
+  // cpu user nice system idle iowait irq softirq …: guest time stands in user already.
+  const [, user, nice, system, , , irq, softirq] = readFileSync('/proc/stat', 'latin1').split(/\s+/, 8).map(Number);
+  return ((user ?? 0) + (nice ?? 0) + (system ?? 0) + (irq ?? 0) + (softirq ?? 0)) / ticksPerSecond;
 }
 
 /** @returns resident bytes of `root` and its descendants now, at least the high-water mark of any one of them; 0 when gone */

@@ -91,6 +91,8 @@ export function renderReport(runs: readonly Run[], judged: readonly Judged[]): s
     '',
     '### Made by',
     '',
+    renderOthersLoad(samples),
+    '',
     ...runs.flatMap(renderFacts),
   ].join('\n');
 }
@@ -171,6 +173,20 @@ function renderFigures(samples: readonly Sample[], phase: Phase): string {
     ((middle('peakBytes') ?? 0) / 2 ** 20).toFixed(0),
     ...(stored === undefined ? [] : [(stored / 1e6).toFixed(stored < 1e7 ? 2 : 0)]),
   ].join(' / ');
+}
+
+/** Above this share of one core a figure was made beside something else that worked. */
+const quietShareMax = 0.15;
+
+/** Says how much the rest of the machine worked during the runs, since a busy machine spoils wall times. */
+function renderOthersLoad(samples: readonly Sample[]): string {
+  const shares = samples.flatMap(({ figures }) =>
+    figures === undefined ? [] : [figures.otherCpuSeconds / figures.wallSeconds],
+  );
+  const middle = median(shares);
+  if (middle === undefined) return '';
+  const text = `Meanwhile the rest of the machine used ${middle.toFixed(2)} cores (median of the runs; at most ${Math.max(...shares).toFixed(2)}).`;
+  return middle > quietShareMax ? `**The machine was busy.** ${text} Measure again on a quiet one.` : text;
 }
 
 function renderFacts({ facts }: Run): string[] {

@@ -21,13 +21,15 @@ export interface Figures {
   readonly wallSeconds: number;
   readonly cpuSeconds: number;
   readonly peakBytes: number;
+  /** CPU time of everything else on the machine meanwhile: tells whether the figures can be trusted. */
+  readonly otherCpuSeconds: number;
   /** Size of the repository's files after the run; absent for a restore. */
   readonly storedBytes?: number;
   /** How much the run added to that; absent for a restore. */
   readonly newBytes?: number;
 }
 
-export type Metric = keyof Figures;
+export type Metric = Exclude<keyof Figures, 'otherCpuSeconds'>;
 
 /** Upper bounds: of the ratio to restic, or of the figure itself. */
 export interface Targets {

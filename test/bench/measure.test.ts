@@ -41,6 +41,16 @@ it('counts each run for itself', async () => {
   expect(idle.wallSeconds).toBeGreaterThan(0.25);
 });
 
+it('counts what others use meanwhile apart', async () => {
+  const end = Date.now() + 600;
+  const run = runMeasured(shell('read -t 0.6 < <(sleep 1); true'), { outputPath });
+  // This process is one of the others; it yields to its timers so that the run can be seen to end.
+  while (Date.now() < end) await new Promise((resolve) => setImmediate(resolve));
+  const { otherCpuSeconds, cpuSeconds } = await run;
+  expect(otherCpuSeconds).toBeGreaterThan(0.3);
+  expect(cpuSeconds).toBeLessThan(0.2);
+});
+
 it('reports a status other than 0 with the end of the output', async () => {
   const run = runMeasured(shell('echo spoiled >&2; exit 7'), { outputPath });
   await expect(run).rejects.toThrow(CommandFailed);

@@ -11,7 +11,14 @@ const row: Row = {
 };
 
 function figures(wallSeconds: number): Figures {
-  return { wallSeconds, cpuSeconds: 1, peakBytes: 1, storedBytes: 1, newBytes: wallSeconds * 1000 };
+  return {
+    wallSeconds,
+    cpuSeconds: 1,
+    peakBytes: 1,
+    otherCpuSeconds: 0.1,
+    storedBytes: 1,
+    newBytes: wallSeconds * 1000,
+  };
 }
 
 function pairs(...walls: [holdfast: number, restic: number][]): Sample[] {
@@ -122,6 +129,12 @@ it('marks a missed floor plainly, and puts the report between the markers', () =
   expect(placed).not.toContain('stale figures');
   expect(placeReport(placed, report)).toBe(placed);
   expect(() => placeReport('nothing', report)).toThrow(/lacks/);
+});
+
+it('says when the machine was busy with other things', () => {
+  const busy = pairs([9, 10]).map((sample) => ({ ...sample, figures: { ...figures(10), otherCpuSeconds: 9 } }));
+  expect(renderReport([{ facts, samples: busy }], [])).toContain('**The machine was busy.**');
+  expect(renderReport([{ facts, samples: pairs([9, 10]) }], [])).not.toContain('busy.**');
 });
 
 it('does not call a table good that lacks figures', () => {
