@@ -1,0 +1,64 @@
+/**
+ * Expires checkpoints and deletes what only they need, by the rules of the design, beside everything else: it works from what it
+ * listed, which may be long ago when it deletes. The project's own collector is not part of this.
+ */
+import { packKey, packPrefix, parsePackKey } from '../../src/engine/format/object-keys.ts';
+import { type LogRecord, packEntryName } from '../../src/engine/format/record.ts';
+import type { Chance } from './chance.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { World } from './world.ts';
+
+export async function collect(world: World, scheduler: Scheduler, chance: Chance): Promise<void> {
+  const records: LogRecord[] = [];
+  for await (const record of world.log.records()) records.unshift(record);
+  await scheduler.wait(undefined, 'collector listed');
+  const highest = records.at(-1)?.header.slot ?? 0;
+  const checkpoints = records.filter(({ header }) => header.kind === 'CHECKPOINT');
+  const newest = checkpoints.at(-1)?.header.slot ?? 0;
+  const base = records.filter(({ header }) => header.kind === 'CLAIM').at(-1)?.header.base?.slot ?? 0;
+  const decided: number[] = [];
+  for (const { header } of records) {
+    const { kind, slot } = header;
+    if (slot >= newest || slot === base) continue;
+    if (kind === 'PARTIAL' || (kind === 'CHECKPOINT' && chance.happens(0.85))) decided.push(slot);
+  }
+  for (const slot of decided) world.expired.add(slot);
+  await scheduler.wait(undefined, 'collector decided');
+  // The log is looked at again after the decision: a claim made meanwhile may name an expired base.
+  const now: LogRecord[] = [];
+  for await (const record of world.log.records()) now.unshift(record);
+  const named = now.filter(({ header }) => header.kind === 'CLAIM').at(-1)?.header.base?.slot;
+  if (named !== undefined && decided.includes(named)) world.expired.delete(named);
+  const retained = now.filter(({ header }) => !world.expired.has(header.slot));
+  const needed = new Set(retained.flatMap(({ header }) => header.packs.map(packEntryName)));
+
+  const deletions: (() => Promise<string>)[] = [];
+  for (const [i, { header }] of now.entries()) {
+    const next = now[i + 1]?.header;
+    if (header.slot > highest || !world.expired.has(header.slot) || header.kind !== 'CHECKPOINT') continue;
+    if (next?.kind !== 'CHECKPOINT' || next.slot !== header.slot + 1) continue;
+    if (header.packs.some((entry) => entry.inlined && entry.slot === header.slot && needed.has(packEntryName(entry)))) {
+      continue;
+    }
+    deletions.push(async () => {
+      await world.trim(header.slot);
+      return `trimmed ${header.slot}`;
+    });
+  }
+  for (const { key } of await world.memory.list(packPrefix(world.lineage))) {
+    const parts = parsePackKey(world.lineage, key);
+    if (parts === undefined || (parts.slot > highest && !world.broken.has('pack-slot'))) continue;
+    const name = key.slice(packPrefix(world.lineage).length);
+    if (needed.has(name)) continue;
+    deletions.push(async () => {
+      await world.memory.delete(packKey(world.lineage, name));
+      return `deleted ${name}`;
+    });
+  }
+  while (deletions.length > 0) {
+    const [next] = deletions.splice(chance.below(deletions.length), 1);
+    scheduler.note(`collector ${await next?.()}`);
+    world.count('collected');
+    await scheduler.wait(undefined, 'collector', chance.below(200));
+  }
+}

@@ -1,0 +1,768 @@
+/**
+ * A small world in which everything goes wrong, from one seed: machines with applications on them, processes of Holdfast that run the
+ * real engine and die at any moment, a store that loses, doubles and delays requests, clocks that jump, a collector, and a person.
+ * Whatever happens, the promises that World and Oracle check hold at every moment; in the end the faults stop, and every machine
+ * must be able to go on without any repair.
+ */
+import { chooseCompressor } from '../../src/edge/host/choose-compressor.ts';
+import { type CaptureOutcome, type CaptureSettings, capture } from '../../src/engine/capture/capture.ts';
+import { createCaptureLane } from '../../src/engine/capture/capture-lane.ts';
+import { makeSelection } from '../../src/engine/capture/select.ts';
+import { deriveDomainKeys, publicKeyOf, toDataKey } from '../../src/engine/format/keys.ts';
+import { logKey } from '../../src/engine/format/object-keys.ts';
+import { claimLineage, noteRestored } from '../../src/engine/lineage/claim.ts';
+import type { CommitBase, LineageWriter } from '../../src/engine/lineage/lineage-writer.ts';
+import { domainOf } from '../../src/engine/lineage/repository.ts';
+import { resolveCheckpoint } from '../../src/engine/lineage/resolve.ts';
+import { equalBytes, toHex, utf8Bytes } from '../../src/engine/model/bytes.ts';
+import { HoldfastError, isHoldfastError } from '../../src/engine/model/errors.ts';
+import { type HolderId, nextSlot, toEpoch, toLineageName, toSlot, toVolumeName } from '../../src/engine/model/ids.ts';
+import type { Compressor } from '../../src/engine/ports/compressor.ts';
+import type { LaneStarter } from '../../src/engine/ports/lanes.ts';
+import type { FaultRates } from '../support/faulty-store.ts';
+import { MemoryFileTree } from '../support/memory-file-tree.ts';
+import { AgentStore, type Network } from './agent-store.ts';
+import { type Break, withoutFlush, withStaleBinding, withWrongPlaces } from './breaks.ts';
+import { Chance } from './chance.ts';
+import { collect } from './collector.ts';
+import { Machine } from './machine.ts';
+import { Violation } from './oracle.ts';
+import { Process } from './process.ts';
+import { Crash, Scheduler } from './scheduler.ts';
+import { World } from './world.ts';
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly broken?: ReadonlySet<Break>;
+  readonly onLine?: (line: string) => void;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly violation: unknown;
+  readonly steps: number;
+  /** Over every step and event: equal for equal seeds. */
+  readonly digest: string;
+  /** The last of the trace. */
+  readonly lines: readonly string[];
+  /** What was met how often. */
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+/** How a world of one seed is. */
+interface Profile {
+  readonly machines: number;
+  readonly encrypted: boolean;
+  readonly policy: 'pod' | 'person';
+  readonly steps: number;
+  readonly rates: FaultRates;
+  readonly crashPoints: number;
+  readonly fileError: number;
+  readonly stateError: number;
+  readonly jumps: boolean;
+  readonly wide: boolean;
+  readonly files: number;
+  readonly editsPerCall: number;
+  readonly collects: boolean;
+  readonly settings: Omit<CaptureSettings, 'volumes'>;
+}
+
+const compressor: Compressor = await chooseCompressor('zlib');
+const lineage = toLineageName('team/app/0');
+const volumeName = toVolumeName('data');
+
+function profileOf(chance: Chance): Profile {
+  const level = chance.pick(['none', 'light', 'light', 'heavy'] as const);
+  const scale = { none: 0, light: 0.01, heavy: 0.05 }[level];
+  const wide = chance.happens(0.06);
+  return {
+    machines: chance.pick([1, 2, 2, 2, 3]),
+    encrypted: chance.happens(0.3),
+    policy: chance.pick(['pod', 'person', 'person']),
+    steps: wide ? 150 : chance.between(150, 700),
+    rates: {
+      lostRequest: scale,
+      lostReply: scale * 2,
+      doubled: scale,
+      echoed: scale,
+      delayed: scale,
+      torn: scale,
+      full: scale / 2,
+      failed: scale,
+      slow: chance.pick([0, 0.05, 0.2]),
+    },
+    crashPoints: chance.pick([0, 150, 600, 2000]),
+    fileError: chance.pick([0, 0, 0, 0.0005, 0.003]),
+    stateError: chance.pick([0, 0, 0.02]),
+    jumps: chance.happens(0.3),
+    wide,
+    files: wide ? 0 : chance.pick([0, 3, 12, 30]),
+    editsPerCall: wide ? 0.0005 : chance.pick([0, 0.002, 0.01, 0.03, 0.1]),
+    collects: chance.happens(0.5),
+    settings: {
+      laneCount: chance.pick([0, 2]),
+      level: 1,
+      dataSegmentBytes: chance.pick([4096, 32_768, 262_144]),
+      metaSegmentBytes: chance.pick([2048, 16_384]),
+      packBytesTarget: chance.pick([8192, 65_536, 1_000_000]),
+      inlineBytesMax: chance.pick([0, 2000, 60_000, 262_144]),
+      extraPassesMax: chance.pick([0, 1, 3, 3, 6]),
+      convergeMsMax: 60_000,
+      partialBytes: chance.pick([5000, 40_000, Number.MAX_SAFE_INTEGER]),
+      final: false,
+      quiesced: false,
+      trustCache: true,
+    },
+  };
+}
+
+/** Runs the world of one seed to its end or to its first violation. */
+export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
+  const simulation = new Simulation(options);
+  return await simulation.run();
+}
+
+const expectedCodes = [
+  'E_STORE_UNREACHABLE',
+  'E_STORE_IO',
+  'E_STORE_FULL',
+  'E_FENCED',
+  'E_LINEAGE_HELD',
+  'E_DIVERGED',
+  'E_STATE_DIR',
+  'E_SOURCE_UNREADABLE',
+  'E_ABORTED',
+] as const;
+
+class Simulation {
+  readonly #seed: number;
+  readonly #chance: Chance;
+  readonly #profile: Profile;
+  readonly #scheduler: Scheduler;
+  readonly #world: World;
+  readonly #machines: Machine[] = [];
+  readonly #network: Network = { underWay: [] };
+  readonly #gone = new Set<HolderId>();
+  #failure: { readonly error: unknown } | undefined;
+  #stopping = false;
+  #processes = 0;
+
+  constructor({ seed, broken = new Set(), onLine }: SimulationOptions) {
+    this.#seed = seed;
+    this.#chance = new Chance(`seed ${seed}`);
+    this.#profile = profileOf(this.#chance.of('profile'));
+    this.#scheduler = new Scheduler(this.#chance.of('scheduler'));
+    this.#scheduler.onLine = onLine;
+    const keys = deriveDomainKeys(this.#chance.of('secret').bytes(32));
+    const dataKey = toDataKey(
+      1,
+      this.#profile.encrypted ? this.#chance.of('data key').bytes(32) : undefined,
+      keys.plainTagKey,
+    );
+    const access = {
+      repository: toHex(this.#chance.of('repository').bytes(16)),
+      domain: domainOf(lineage),
+      keys,
+      dataKey,
+      dataKeys: [dataKey],
+      publicKey: publicKeyOf(keys.signingSeed),
+    };
+    this.#world = new World(access, lineage, compressor, this.#scheduler, broken);
+  }
+
+  async run(): Promise<SimulationResult> {
+    const { machines, wide, files, jumps, collects, steps } = this.#profile;
+    for (let i = 0; i < machines; i++) this.#machines.push(this.#makeMachine('ABC'[i] as string));
+    for (const machine of this.#machines) {
+      if (wide) for (let i = 0; i < 225; i++) machine.disk.mkdir(`d${i}/x`);
+      machine.application.populate(files);
+      this.#spawn(() => this.#operate(machine));
+      this.#spawn(() => this.#runApplication(machine));
+      if (jumps) this.#spawn(() => this.#jump(machine));
+    }
+    this.#spawn(() => this.#deliver());
+    this.#spawn(() => this.#look());
+    if (collects) this.#spawn(() => this.#collect());
+    for (let i = 0; i < steps && this.#failure === undefined; i++) await this.#step();
+    this.#stopping = true;
+    if (this.#failure === undefined) await this.#end();
+    return {
+      seed: this.#seed,
+      violation: this.#failure?.error,
+      steps: this.#scheduler.steps,
+      digest: this.#scheduler.digest(),
+      lines: this.#scheduler.lines,
+      counts: this.#world.counts,
+    };
+  }
+
+  fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#scheduler.note(`VIOLATION ${error instanceof Error ? error.message : String(error)}`);
+  }
+
+  async #step(): Promise<boolean> {
+    const went = await this.#scheduler.step();
+    try {
+      await this.#world.judge();
+    } catch (error) {
+      this.fail(error);
+    }
+    return went;
+  }
+
+  /** Work of the world itself: nothing it does may go wrong. */
+  #spawn(work: () => Promise<void>): void {
+    work().catch((error: unknown) => this.fail(error));
+  }
+
+  #makeMachine(name: string): Machine {
+    const chance = this.#chance.of(`machine ${name}`);
+    const { editsPerCall } = this.#profile;
+    return new Machine(
+      name,
+      {
+        type: chance.happens(0.3) ? 'tmpfs' : 'ext4',
+        privileged: chance.happens(0.7),
+        clockStepMs: chance.pick([1, 4, 10]),
+        editsPerCall,
+      },
+      this.#scheduler,
+      chance,
+    );
+  }
+
+  // The world around the processes.
+
+  async #runApplication(machine: Machine): Promise<void> {
+    const chance = this.#chance.of(`schedule of ${machine.name}`);
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, `app of ${machine.name}`, chance.pick([0, 5, 300, 5000, 60_000]));
+      for (let edits = chance.below(4); edits > 0; edits--) machine.edit();
+    }
+  }
+
+  async #jump(machine: Machine): Promise<void> {
+    const chance = this.#chance.of(`clock of ${machine.name}`);
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, `clock of ${machine.name} jumps`, 1000 + chance.below(60_000));
+      machine.offsetMs += chance.pick([-3_600_000, -5000, -7, 9, 5000, 86_400_000]) + chance.below(1000);
+    }
+  }
+
+  async #deliver(): Promise<void> {
+    const chance = this.#chance.of('network');
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, 'network', chance.pick([0, 100, 3000]));
+      await this.#deliverOne(chance);
+    }
+  }
+
+  async #deliverOne(chance: Chance): Promise<void> {
+    const { underWay } = this.#network;
+    if (underWay.length === 0) return;
+    const [effect] = underWay.splice(chance.below(underWay.length), 1);
+    if (effect === undefined) return;
+    const came = chance.happens(0.25) ? 'lost' : await effect.run();
+    this.#scheduler.note(`late ${effect.operation} of ${effect.key.split('/').at(-1)}: ${came}`);
+    this.#world.count(`late ${came}`);
+  }
+
+  async #collect(): Promise<void> {
+    const chance = this.#chance.of('collector');
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, 'collector begins', chance.below(2000));
+      await collect(this.#world, this.#scheduler, chance);
+    }
+  }
+
+  /** Somebody restores at random, and puts junk into the log now and then. */
+  async #look(): Promise<void> {
+    const chance = this.#chance.of('person');
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, 'person', chance.below(60_000));
+      const known = this.#world.acknowledged.filter(
+        ({ slot, kind }) => kind === 'CHECKPOINT' && !this.#world.expired.has(slot),
+      );
+      if (known.length === 0) continue;
+      await this.#find(chance.pick(known).slot);
+      if (chance.happens(0.1)) {
+        const { empty } = await this.#world.log.head();
+        await this.#world.create(logKey(lineage, chance.happens(0.5) ? empty : nextSlot(empty)), utf8Bytes('junk'));
+      }
+    }
+  }
+
+  async #find(slot: number): Promise<void> {
+    let record: Awaited<ReturnType<typeof resolveCheckpoint>>;
+    try {
+      record = await resolveCheckpoint(this.#world.log, { by: 'slot', slot: toSlot(slot) });
+    } catch (error) {
+      throw new Violation(`CHECKPOINT ${slot} was acknowledged and is not found: ${String(error)}`);
+    }
+    const known = this.#world.records.get(slot)?.record.header.id;
+    if (known === undefined || !equalBytes(record.header.id, known)) throw new Violation(`slot ${slot} shows another record`);
+    await this.#world.compareAgain(slot);
+  }
+
+  /** Starts, stops, pauses and kills the processes of one machine. */
+  async #operate(machine: Machine): Promise<void> {
+    const chance = this.#chance.of(`operator of ${machine.name}`);
+    const { crashPoints, machines, policy } = this.#profile;
+    while (!this.#stopping) {
+      await this.#scheduler.wait(undefined, `operator of ${machine.name}`, chance.pick([0, 100, 2000, 30_000]));
+      const { process } = machine;
+      if (process === undefined) {
+        if (chance.happens(0.03)) machine.loseState();
+        if (chance.happens(0.1)) machine.backUpCache();
+        const diesAfter = crashPoints === 0 || chance.happens(0.3) ? Number.POSITIVE_INFINITY : 1 + chance.below(crashPoints);
+        const take = policy === 'person' && chance.happens(machines === 1 ? 1 : 0.5);
+        if (policy === 'pod') this.#askAboutOthers(machine, chance);
+        this.#start(machine, diesAfter, take);
+      } else if (process.paused) {
+        if (chance.happens(0.3)) process.paused = false;
+      } else if (chance.happens(0.12)) {
+        process.paused = true;
+        this.#scheduler.note(`${process.name}: is paused`);
+      } else if (crashPoints > 0 && chance.happens(0.05)) {
+        process.kill('its operator');
+      }
+    }
+  }
+
+  /** Pods that were deleted are known to be gone, though they may run on. */
+  #askAboutOthers(machine: Machine, chance: Chance): void {
+    for (const other of this.#machines) {
+      if (other === machine) continue;
+      if (chance.happens(0.5)) this.#gone.add(other.state.holder);
+      else this.#gone.delete(other.state.holder);
+    }
+  }
+
+  #start(machine: Machine, diesAfter: number, take: boolean): Process {
+    const name = `${machine.name}${++machine.processes}`;
+    const { fileError, stateError, rates } = this.#profile;
+    const chance = this.#chance.of(`process ${++this.#processes}`);
+    const faults = this.#stopping ? { fileError: 0, stateError: 0 } : { fileError, stateError };
+    const process = new Process(name, machine, this.#scheduler, chance, { diesAfter, faults });
+    machine.process = process;
+    this.#scheduler.note(`${name}: starts${take ? ', takes' : ''}`);
+    this.#world.count('processes');
+    const store = new AgentStore(this.#world, process, this.#network, chance, this.#stopping ? {} : rates);
+    const agent = new Agent(this, this.#world, process, store, chance, this.#profile, this.#gone);
+    agent
+      .live(take)
+      .catch((error: unknown) => {
+        if (!(error instanceof Crash)) this.fail(error);
+      })
+      .finally(() => {
+        if (!process.dead) machine.processEnded(process, false);
+      });
+    return process;
+  }
+
+  // The end.
+
+  async #end(): Promise<void> {
+    const chance = this.#chance.of('end');
+    try {
+      for (const machine of this.#machines) {
+        if (machine.process !== undefined) machine.process.kill('the end');
+        machine.quiet = true;
+      }
+      while (this.#network.underWay.length > 0) await this.#deliverOne(chance);
+      await this.#world.judge();
+      for (const machine of this.#machines) await this.#finish(machine);
+      await this.#checkLog();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Without faults and without repair the machine's next capture succeeds, and is what a fresh look at its disk gives. */
+  async #finish(machine: Machine): Promise<void> {
+    machine.application.stop();
+    this.#scheduler.nowMs += 1000;
+    const process = new Process(`${machine.name}-last`, machine, this.#scheduler, this.#chance.of(`last ${machine.name}`), {
+      diesAfter: Number.POSITIVE_INFINITY,
+      faults: { fileError: 0, stateError: 0 },
+    });
+    this.#scheduler.note(`${process.name}: the last process starts`);
+    const store = new AgentStore(this.#world, process, this.#network, this.#chance.of('last'), {});
+    const agent = new Agent(this, this.#world, process, store, this.#chance.of('last'), this.#profile, this.#gone);
+    let outcome: CaptureOutcome | undefined;
+    let failure: unknown;
+    let ended = false;
+    agent
+      .finish()
+      .then((result) => {
+        outcome = result;
+      })
+      .catch((error: unknown) => {
+        failure = error;
+      })
+      .finally(() => {
+        ended = true;
+      });
+    for (let steps = 0; !ended && steps < 5000 && this.#failure === undefined; steps++) {
+      if (!(await this.#step())) break;
+    }
+    if (this.#failure !== undefined) return;
+    if (failure !== undefined) {
+      if (failure instanceof Violation) throw failure;
+      throw new Violation(`the last capture of ${machine.name} needs a repair: ${String(failure)}`, { cause: failure });
+    }
+    if (!ended || outcome === undefined) throw new Violation(`the last capture of ${machine.name} never ends`);
+    if (outcome.consistency !== 'converged') throw new Violation(`a quiet disk of ${machine.name} gives ${outcome.consistency}`);
+    const fresh = await this.#freshRoot(machine);
+    if (!equalBytes(fresh, outcome.root)) {
+      throw new Violation(`the last capture of ${machine.name} has another root than a fresh look at its disk`);
+    }
+    await this.#find(outcome.committed?.slot ?? 0);
+  }
+
+  async #freshRoot(machine: Machine): Promise<Uint8Array> {
+    const outcome = await capture(
+      {
+        files: new MemoryFileTree(machine.disk),
+        store: this.#world,
+        compressor,
+        clock: { nowMs: () => machine.nowMs(), monotonicMs: () => this.#scheduler.nowMs, wait: async () => {} },
+        random: this.#chance.of('fresh'),
+        cache: undefined,
+        lanes: noLanes,
+      },
+      { ...this.#profile.settings, laneCount: 0, extraPassesMax: 0, volumes: [volume] },
+      {
+        lineage,
+        keys: this.#world.access.keys,
+        packs: {
+          identity: { ...identityOf(this.#world), epoch: toEpoch(0) },
+          dataKey: this.#world.access.dataKey,
+        },
+        writer: undefined,
+        base: undefined,
+        sourceOf: () => this.#world.sourceOf([]),
+      },
+    );
+    return outcome.root;
+  }
+
+  /** The log as a reader finds it is the log as it came to be. */
+  async #checkLog(): Promise<void> {
+    this.#world.checkAcknowledged();
+    const expected = [...this.#world.records]
+      .filter(([slot, { counts }]) => counts && !this.#world.trimmed.has(slot))
+      .map(([slot]) => slot)
+      .sort((a, b) => b - a);
+    const found: number[] = [];
+    for await (const { header } of this.#world.log.records()) found.push(header.slot);
+    if (found.join() !== expected.join()) {
+      throw new Violation(`the log shows records ${found.join()}, there are ${expected.join()}`);
+    }
+    const restorable = this.#world.acknowledged.filter(
+      ({ slot, kind }) => kind === 'CHECKPOINT' && !this.#world.expired.has(slot),
+    );
+    for (const { slot } of restorable.slice(-2)) await this.#find(slot);
+  }
+}
+
+const volume = { name: volumeName, path: '', selection: makeSelection([], []) } as const;
+
+function identityOf(world: World): { repository: string; domain: string; lineage: typeof lineage } {
+  return { repository: world.access.repository, domain: world.access.domain, lineage };
+}
+
+const noLanes: LaneStarter = {
+  start: () => Promise.reject(new Error('this capture stays in one thread')),
+};
+
+/** What one process does from its start to its end. */
+class Agent {
+  readonly #simulation: Simulation;
+  readonly #world: World;
+  readonly #process: Process;
+  readonly #store: AgentStore;
+  readonly #chance: Chance;
+  readonly #profile: Profile;
+  readonly #gone: ReadonlySet<HolderId>;
+  #base: string | undefined;
+
+  constructor(
+    simulation: Simulation,
+    world: World,
+    process: Process,
+    store: AgentStore,
+    chance: Chance,
+    profile: Profile,
+    gone: ReadonlySet<HolderId>,
+  ) {
+    this.#simulation = simulation;
+    this.#world = world;
+    this.#process = process;
+    this.#store = store;
+    this.#chance = chance;
+    this.#profile = profile;
+    this.#gone = gone;
+  }
+
+  async live(take: boolean): Promise<void> {
+    let writer: LineageWriter;
+    try {
+      writer = await this.#claim(take, this.#profile.policy);
+    } catch (error) {
+      if (isHoldfastError(error, 'E_DIVERGED')) await this.#giveIn();
+      else this.#expect(error);
+      return;
+    }
+    for (let left = this.#chance.below(6); left >= 0; left--) {
+      await this.#process.point('idle', this.#chance.pick([0, 10, 1000, 30_000]));
+      const settings = this.#vary();
+      try {
+        await this.#capture(writer, settings);
+        if (settings.final || this.#chance.happens(0.1)) {
+          const acknowledged = this.#world.newestAcknowledged;
+          this.#world.acknowledge(this.#process.name, 'SEAL', await this.#sealed(writer), acknowledged);
+        }
+      } catch (error) {
+        this.#expect(error, writer);
+        if (isHoldfastError(error, 'E_FENCED')) await this.#stayFenced(writer);
+        if (!(error instanceof HoldfastError) || error.code === 'E_FENCED' || this.#chance.happens(0.3)) return;
+      }
+    }
+  }
+
+  /** The next process of the machine, when nothing goes wrong any more. */
+  async finish(): Promise<CaptureOutcome> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const writer = await this.#claim(true, 'person');
+        const settings = { ...this.#profile.settings, extraPassesMax: Math.max(1, this.#profile.settings.extraPassesMax) };
+        return await this.#capture(writer, settings);
+      } catch (error) {
+        if (!isHoldfastError(error, 'E_DIVERGED') || attempt > 0) throw error;
+        await this.#giveIn();
+      }
+    }
+  }
+
+  async #claim(take: boolean, policy: 'pod' | 'person'): Promise<LineageWriter> {
+    const { process } = this;
+    const writer = await claimLineage({
+      store: this.#store,
+      access: this.#world.access,
+      lineage,
+      holder: process.holder,
+      holderName: `pod ${process.machine.name}`,
+      clock: process.clock,
+      random: this.#chance.of('claim'),
+      liveness: {
+        isGone: async (holder) => {
+          await process.point('liveness');
+          return this.#gone.has(holder) ? 'gone' : 'unknown';
+        },
+      },
+      policy,
+      take,
+    });
+    this.#guard(() => this.#world.claimed(process.name, writer.epoch));
+    this.#world.count('claimed');
+    return this.#watched(writer);
+  }
+
+  get process(): Process {
+    return this.#process;
+  }
+
+  /** Somebody decided for the other history. */
+  async #giveIn(): Promise<void> {
+    this.#world.count('diverged');
+    try {
+      await noteRestored(this.#process.holder, this.#world.head?.header.slot ?? toSlot(0));
+    } catch (error) {
+      this.#expect(error);
+    }
+  }
+
+  #vary(): Omit<CaptureSettings, 'volumes'> {
+    const { settings } = this.#profile;
+    return { ...settings, final: this.#chance.happens(0.1), trustCache: !this.#chance.happens(0.05) };
+  }
+
+  async #sealed(writer: LineageWriter): ReturnType<LineageWriter['seal']> {
+    this.#store.committing = true;
+    try {
+      return await writer.seal();
+    } finally {
+      this.#store.committing = false;
+    }
+  }
+
+  /** The writer, with every acknowledgement noted the moment it is given. */
+  #watched(writer: LineageWriter): LineageWriter {
+    const agent = this;
+    return {
+      epoch: writer.epoch,
+      get slot() {
+        return writer.slot;
+      },
+      get base() {
+        const { base } = writer;
+        agent.#base = base === undefined ? undefined : toHex(base.record.header.id);
+        return base;
+      },
+      get newest() {
+        return writer.newest;
+      },
+      get restorePending() {
+        return writer.restorePending;
+      },
+      restoreCompleted: () => writer.restoreCompleted(),
+      seal: (options) => writer.seal(options),
+      async commit(request) {
+        const acknowledged = agent.#world.newestAcknowledged;
+        agent.#store.committing = true;
+        try {
+          const committed = await writer.commit(request);
+          agent.#guard(() =>
+            agent.#world.acknowledge(agent.#process.name, request.kind, committed, acknowledged),
+          );
+          return committed;
+        } finally {
+          agent.#store.committing = false;
+        }
+      },
+    };
+  }
+
+  #guard(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#simulation.fail(error);
+      throw error;
+    }
+  }
+
+  async #capture(writer: LineageWriter, settings: Omit<CaptureSettings, 'volumes'>): Promise<CaptureOutcome> {
+    const { process } = this;
+    const { machine } = process;
+    const world = this.#world;
+    const aborting = new AbortController();
+    const abort = this.#chance.happens(0.04) ? this.#chance.below(60) : -1;
+    const broken = world.broken;
+    machine.watch();
+    this.#store.passes = 0;
+    let reports = 0;
+    try {
+      const outcome = await capture(
+        {
+          files: broken.has('flush') ? withoutFlush(process.files) : process.files,
+          store: this.#store,
+          compressor,
+          clock: broken.has('fresh') ? { ...process.clock, nowMs: () => process.clock.nowMs() + 3_600_000 } : process.clock,
+          random: this.#chance.of(`capture ${world.scheduler.steps}`),
+          cache: broken.has('stale-cache') ? withStaleBinding(process.cache, () => this.#base) : process.cache,
+          lanes: this.#lanes(),
+        },
+        { ...settings, volumes: [volume] },
+        {
+          lineage,
+          keys: world.access.keys,
+          packs: { identity: { ...identityOf(world), epoch: writer.epoch }, dataKey: world.access.dataKey },
+          writer,
+          base: writer.base,
+          sourceOf: (base: CommitBase | undefined) => {
+            const source = world.sourceOf(base?.packs ?? [], this.#store);
+            return broken.has('dedup-places') ? withWrongPlaces(source) : source;
+          },
+        },
+        {
+          signal: aborting.signal,
+          onProgress: ({ pass }) => {
+            this.#store.passes = pass;
+            if (reports++ === abort) aborting.abort();
+          },
+        },
+      );
+      this.#world.count('captured');
+      return outcome;
+    } finally {
+      if (!process.dead) {
+        machine.unwatch();
+        this.#guard(() => {
+          const open = process.tree.openDescriptors;
+          if (open.length > 0) throw new Violation(`${process.name} leaves open: ${open.join(', ')}`);
+        });
+      }
+    }
+  }
+
+  /** Lanes in the same thread, whose replies come when the scheduler says. */
+  #lanes(): LaneStarter {
+    const { process } = this;
+    return {
+      start: async (_kind, lanes, settings, hooks) => {
+        await process.point('lanes start');
+        const pipelines = Array.from({ length: lanes }, (_, lane) => {
+          const given = settings as Parameters<typeof createCaptureLane>[1];
+          return createCaptureLane({ files: process.files, compressor }, { ...given, firstPack: given.firstPack + lane }, (pack, bytes, end) => {
+            hooks.onPackPart({ lane, pack, bytes: bytes.slice(), end }).catch(() => undefined);
+          });
+        });
+        let last: Promise<unknown>[] = pipelines.map(() => Promise.resolve());
+        return {
+          size: lanes,
+          run: (lane, job) => {
+            const before = last[lane] as Promise<unknown>;
+            const reply = before
+              .catch(() => undefined)
+              .then(async () => {
+                await process.point(`lane ${lane}`);
+                this.#world.count('lane jobs');
+                const result = pipelines[lane]?.run(job);
+                await process.point(`lane ${lane} replies`);
+                return result as { readonly bytes: Uint8Array };
+              });
+            last[lane] = reply;
+            return reply;
+          },
+          close: async () => {
+            await process.point('lanes close');
+            await Promise.allSettled(last);
+            last = [];
+          },
+        };
+      },
+    };
+  }
+
+  #expect(error: unknown, writer?: LineageWriter): void {
+    if (error instanceof Crash) throw error;
+    if (isHoldfastError(error, ...expectedCodes)) {
+      this.#world.scheduler.note(`${this.#process.name}: ${error.code} ${error.message}`);
+      this.#world.count(error.code);
+      return;
+    }
+    // What a writer was built on may be collected once it has a successor.
+    const superseded = writer !== undefined && (this.#world.head?.header.epoch ?? 0) > writer.epoch;
+    if (superseded && isHoldfastError(error, 'E_DAMAGED')) {
+      this.#world.count('E_DAMAGED of a superseded writer');
+      return;
+    }
+    if (error instanceof Violation) throw error;
+    throw new Violation(`${this.#process.name} met an error that nobody announced: ${String(error)}`, { cause: error });
+  }
+
+  /** Fenced is fenced, whatever is tried. */
+  async #stayFenced(writer: LineageWriter): Promise<void> {
+    try {
+      await writer.seal();
+    } catch (error) {
+      if (isHoldfastError(error, 'E_FENCED')) return;
+      throw error;
+    }
+    throw new Violation(`${this.#process.name} was fenced and went on`);
+  }
+}

@@ -1,0 +1,357 @@
+/**
+ * What really is: the store without its faults, and every record that ever stood in the log. Each record is judged at the moment it
+ * appears, whether or not anybody learns of it, because from then on a restore may be asked for.
+ */
+import { MemoryStore } from '../../src/edge/store/memory-store.ts';
+import { logPrefix, packKey, parseLogKey } from '../../src/engine/format/object-keys.ts';
+import { isCommitted, type LogRecord, type PackEntry, packEntryName, readRecord } from '../../src/engine/format/record.ts';
+import { LineageLog } from '../../src/engine/lineage/log.ts';
+import type { DomainAccess } from '../../src/engine/lineage/repository.ts';
+import { equalBytes, toHex } from '../../src/engine/model/bytes.ts';
+import type { VolumeCheckpoint } from '../../src/engine/model/checkpoint.ts';
+import { type LineageName, recordIdText, type Slot, toSlot } from '../../src/engine/model/ids.ts';
+import type { Compressor } from '../../src/engine/ports/compressor.ts';
+import type {
+  CreateOutcome,
+  ListOptions,
+  ObjectInfo,
+  ObjectUpload,
+  ObjectWriter,
+  WaitOptions,
+} from '../../src/engine/ports/object-store.ts';
+import { SegmentSource } from '../../src/engine/tree/segment-source.ts';
+import type { Break } from './breaks.ts';
+import { type CheckpointContent, type Description, difference, readCheckpoint, Violation } from './oracle.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** What a process sent, and what its disk had been like while it captured. */
+export interface Sent {
+  readonly by: string;
+  readonly versions: readonly Description[];
+  readonly passes: number;
+}
+
+export interface Appeared {
+  readonly record: LogRecord;
+  /** False: it fell below the head, into a gap, and means nothing. */
+  readonly counts: boolean;
+  content: Description | undefined;
+}
+
+interface Acknowledged {
+  readonly slot: Slot;
+  readonly id: string;
+  readonly kind: string;
+  readonly root: Uint8Array;
+}
+
+export class World implements ObjectWriter {
+  readonly memory: MemoryStore = new MemoryStore();
+  readonly access: DomainAccess;
+  readonly lineage: LineageName;
+  readonly compressor: Compressor;
+  readonly scheduler: Scheduler;
+  readonly broken: ReadonlySet<Break>;
+  readonly records: Map<number, Appeared> = new Map();
+  readonly sent: Map<string, Sent> = new Map();
+  readonly acknowledged: Acknowledged[] = [];
+  /** Slots that the collector decided on, and those it deleted. */
+  readonly expired: Set<number> = new Set();
+  readonly trimmed: Set<number> = new Set();
+  readonly counts: Map<string, number> = new Map();
+  head: LogRecord | undefined;
+  #checks: (() => Promise<void>)[] = [];
+
+  constructor(
+    access: DomainAccess,
+    lineage: LineageName,
+    compressor: Compressor,
+    scheduler: Scheduler,
+    broken: ReadonlySet<Break>,
+  ) {
+    this.access = access;
+    this.lineage = lineage;
+    this.compressor = compressor;
+    this.scheduler = scheduler;
+    this.broken = broken;
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
+  }
+
+  get log(): LineageLog {
+    return new LineageLog(this.memory, this.access, this.lineage);
+  }
+
+  sourceOf(packs: readonly PackEntry[], store: ObjectWriter = this.memory): SegmentSource {
+    const { access, lineage, compressor } = this;
+    return new SegmentSource({ store, compressor, lineage, ...access, packs });
+  }
+
+  get(key: string, options: WaitOptions & { readonly bytesMax: number }): Promise<Uint8Array | undefined> {
+    return this.memory.get(key, options);
+  }
+
+  getRange(key: string, start: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
+    return this.memory.getRange(key, start, length, options);
+  }
+
+  stat(key: string, options?: WaitOptions): Promise<ObjectInfo | undefined> {
+    return this.memory.stat(key, options);
+  }
+
+  list(prefix: string, options?: ListOptions): Promise<readonly ObjectInfo[]> {
+    return this.memory.list(prefix, options);
+  }
+
+  async create(key: string, bytes: Uint8Array): Promise<CreateOutcome> {
+    const slot = parseLogKey(this.lineage, key);
+    let outcome = await this.memory.create(key, bytes);
+    if (outcome === 'exists' && this.broken.has('overwrite')) {
+      this.memory.damage(key, bytes);
+      outcome = 'created';
+    }
+    if (outcome === 'created' && slot !== undefined) this.#appear(slot, bytes);
+    return outcome;
+  }
+
+  async beginUpload(key: string, options?: WaitOptions): Promise<ObjectUpload> {
+    const upload = await this.memory.beginUpload(key, options);
+    if (!this.broken.has('pack-durable')) return upload;
+    return {
+      append: (bytes) => upload.append(bytes),
+      commit: async () => {
+        await upload.abort();
+        return 'created';
+      },
+      abort: () => upload.abort(),
+    };
+  }
+
+  async trim(slot: number): Promise<void> {
+    this.trimmed.add(slot);
+    const key = `${logPrefix(this.lineage)}`;
+    for (const info of await this.memory.list(key)) {
+      if (parseLogKey(this.lineage, info.key) === slot) await this.memory.delete(info.key);
+    }
+  }
+
+  /** Called when a commit has resolved. */
+  acknowledge(
+    by: string,
+    kind: string,
+    committed: { readonly slot: Slot; readonly id: Uint8Array; readonly root: Uint8Array },
+    acknowledgedBefore: number,
+  ): void {
+    const { slot, root } = committed;
+    const id = recordIdText(committed.id as never);
+    this.scheduler.note(`${by}: ${kind} ${slot} acknowledged`);
+    this.count(`acknowledged ${kind}`);
+    if (slot <= acknowledgedBefore) {
+      throw new Violation(`${by} had ${kind} ${slot} acknowledged after slot ${acknowledgedBefore} had been`);
+    }
+    if (this.acknowledged.some((other) => other.slot === slot)) throw new Violation(`slot ${slot} was used twice`);
+    this.acknowledged.push({ slot, id, kind, root });
+    this.checkAcknowledged();
+  }
+
+  get newestAcknowledged(): number {
+    return this.acknowledged.reduce((newest, { slot }) => Math.max(newest, slot), 0);
+  }
+
+  /** Nothing acknowledged is ever lost or replaced. */
+  checkAcknowledged(): void {
+    for (const { slot, id, kind } of this.acknowledged) {
+      const stands = this.records.get(slot);
+      if (stands === undefined || !stands.counts || recordIdText(stands.record.header.id) !== id) {
+        throw new Violation(`${kind} ${slot} was acknowledged and is lost or replaced`);
+      }
+    }
+  }
+
+  /** A process learned that it is the writer. */
+  claimed(by: string, epoch: number): void {
+    const claim = this.records.get(epoch);
+    this.scheduler.note(`${by}: writes as epoch ${epoch}`);
+    if (claim === undefined || !claim.counts) {
+      throw new Violation(`${by} took the claim at slot ${epoch}, far below the head, for its own`);
+    }
+  }
+
+  /** Judges what has appeared since the last call. */
+  async judge(): Promise<void> {
+    const checks = this.#checks;
+    this.#checks = [];
+    for (const check of checks) await check();
+  }
+
+  #appear(slot: Slot, bytes: Uint8Array): void {
+    const { repository, domain, publicKey } = this.access;
+    const reading = readRecord(bytes, { repository, domain, publicKey, lineage: this.lineage, slot });
+    if (!reading.valid) {
+      this.count('junk');
+      return;
+    }
+    const { record } = reading;
+    const { kind, predecessor, epoch } = record.header;
+    const head = this.head;
+    const above = head === undefined || slot > head.header.slot;
+    this.scheduler.note(`log: ${kind} ${slot} of epoch ${epoch}${above ? '' : ', in a gap'}`);
+    this.count(above ? kind : 'late, in a gap');
+    this.records.set(slot, { record, counts: above, content: undefined });
+    this.#checks.push(async () => this.checkAcknowledged());
+    if (!above) return;
+    if (predecessor?.slot !== head?.header.slot || (head && predecessor && !equalBytes(predecessor.digest, head.digest))) {
+      throw new Violation(
+        `${kind} ${slot} of epoch ${epoch} follows ${predecessor?.slot}, the newest was ${head?.header.slot} of epoch ${head?.header.epoch}`,
+      );
+    }
+    if (kind === 'CLAIM' ? Number(epoch) !== slot : epoch !== head?.header.epoch) {
+      throw new Violation(`${kind} ${slot} of epoch ${epoch} came after epoch ${head?.header.epoch}`);
+    }
+    const base = this.#baseBelow(record);
+    this.head = record;
+    if (isCommitted(kind)) this.#checks.push(() => this.#judge(record, base));
+  }
+
+  /** Packs of the newest CHECKPOINT below and of the PARTIALs above it, and the volumes of the newest of them. */
+  #baseBelow(record: LogRecord): { readonly packs: ReadonlySet<string>; readonly record: LogRecord | undefined } {
+    const packs = new Set<string>();
+    let newest: LogRecord | undefined;
+    for (let slot = record.header.slot - 1; slot > 0; slot--) {
+      const below = this.records.get(slot);
+      if (below === undefined || !below.counts || !isCommitted(below.record.header.kind)) continue;
+      newest ??= below.record;
+      for (const entry of below.record.header.packs) packs.add(packEntryName(entry));
+      if (below.record.header.kind === 'CHECKPOINT') break;
+    }
+    return { packs, record: newest };
+  }
+
+  async #judge(
+    record: LogRecord,
+    base: { readonly packs: ReadonlySet<string>; readonly record: LogRecord | undefined },
+  ): Promise<void> {
+    const { slot, kind, packs, epoch } = record.header;
+    const name = `${kind} ${slot}`;
+    for (const entry of packs) {
+      const pack = packEntryName(entry);
+      if (base.packs.has(pack)) continue;
+      if (entry.slot !== slot || entry.epoch !== epoch) throw new Violation(`${name} lists ${pack}, which is not its own`);
+    }
+    for (const entry of packs) await this.#checkThere(name, entry);
+    const [volume, content] = await this.#read(name, record);
+    const listed = new Set(packs.map((entry) => `${entry.slot}/${entry.pack}`));
+    for (const reached of content.packs) {
+      if (!listed.has(reached)) throw new Violation(`${name} reaches pack ${reached}, which it does not list`);
+    }
+    if (!equalBytes(content.rebuiltRoot, volume.root.id)) {
+      throw new Violation(`${name} has another root than the same entries have when built from nothing`);
+    }
+    const appeared = this.records.get(slot) as Appeared;
+    appeared.content = content.description;
+    if (kind === 'PARTIAL') return;
+    this.#compareWithDisk(name, record, volume, content);
+    if (base.record !== undefined) await this.#checkNotReadAgain(name, slot, base.record, content);
+  }
+
+  async #checkThere(name: string, entry: PackEntry): Promise<void> {
+    const pack = packEntryName(entry);
+    if (entry.inlined) {
+      const holder = await this.log.read(toSlot(entry.slot));
+      if (holder?.valid !== true) throw new Violation(`${name} lists ${pack}, inlined into a record that is not there`);
+      return;
+    }
+    const info = await this.memory.stat(packKey(this.lineage, pack));
+    if (info?.bytes !== entry.bytes) throw new Violation(`${name} lists ${pack}, which is not whole in the store`);
+  }
+
+  async #read(name: string, record: LogRecord): Promise<[VolumeCheckpoint, CheckpointContent]> {
+    try {
+      const body = this.log.body(record);
+      const volume = body.volumes[0] as VolumeCheckpoint;
+      const source = this.sourceOf(record.header.packs);
+      return [volume, await readCheckpoint(volume.root, volume.rootMeta, source, this.access.keys)];
+    } catch (error) {
+      if (error instanceof Violation) throw new Violation(`${name}: ${error.message}`);
+      throw new Violation(`${name} cannot be restored: ${String(error)}`, { cause: error });
+    }
+  }
+
+  /** Every acknowledged checkpoint that is not expired restores to what it was. */
+  async compareAgain(slot: number): Promise<void> {
+    const appeared = this.records.get(slot);
+    if (appeared?.content === undefined) return;
+    const [, content] = await this.#read(`${appeared.record.header.kind} ${slot}, read again,`, appeared.record);
+    const wrong = difference(appeared.content, content.description);
+    if (wrong !== undefined) throw new Violation(`record ${slot} shows something else now: ${wrong}`);
+  }
+
+  #compareWithDisk(name: string, record: LogRecord, volume: VolumeCheckpoint, content: CheckpointContent): void {
+    const sent = this.sent.get(recordIdText(record.header.id));
+    if (sent === undefined) throw new Violation(`${name} was sent by nobody`);
+    const { consistency } = record.header;
+    const missing: string[] = [];
+    for (const { reason, count, names } of volume.skipped) {
+      if (reason === 'socket' || reason === 'device') continue;
+      if (count > names.length) return;
+      missing.push(...names);
+    }
+    if (volume.incomplete) this.count('incomplete');
+    this.count(consistency ?? 'no consistency');
+    const isMissing = (path: string): boolean => missing.some((one) => path === one || path.startsWith(`${one}/`));
+    if (consistency !== 'fuzzy') {
+      const wrong = closest(sent.versions, content.description, isMissing);
+      if (wrong !== undefined) {
+        throw new Violation(`${name} is ${consistency}, but its disk never was like that: ${wrong}`);
+      }
+      return;
+    }
+    if (volume.fuzzyCount > volume.fuzzyNames.length) return;
+    const { fuzzyNames } = volume;
+    const moved = new Set(fuzzyNames);
+    const excepted = (path: string): boolean =>
+      path === '.' || isMissing(path) || moved.has(path) || fuzzyNames.some((one) => path.startsWith(`${one}/`));
+    for (const [path, line] of content.description) {
+      if (excepted(path) || sent.versions.some((version) => version.get(path) === line)) continue;
+      throw new Violation(`${name} is fuzzy and does not name ${path}, which never was ${line}`);
+    }
+    if (sent.passes < 2) return;
+    const wrong = closest(sent.versions, content.description, excepted);
+    if (wrong !== undefined) {
+      throw new Violation(`${name} is fuzzy, but what it does not name was never together on its disk: ${wrong}`);
+    }
+  }
+
+  /** What the base has under the same name with the same content was not stored again. */
+  async #checkNotReadAgain(name: string, slot: number, base: LogRecord, content: CheckpointContent): Promise<void> {
+    const [, before] = await this.#read(`the base of ${name}`, base);
+    for (const [path, { value, slots }] of content.placed) {
+      const old = before.placed.get(path);
+      if (old === undefined || old.value !== value) continue;
+      if (old.slots.some((one) => one !== slot) && slots.every((one) => one === slot)) {
+        throw new Violation(`${name} stored ${path} again, which its base ${base.header.kind} ${base.header.slot} has`);
+      }
+    }
+    this.count(base.header.kind === 'PARTIAL' ? 'resumed' : 'increment');
+  }
+}
+
+/** Undefined when some version agrees; else how the newest differs, and how many there were. */
+function closest(
+  versions: readonly Description[],
+  got: Description,
+  excepted: (path: string) => boolean,
+): string | undefined {
+  let wrong: string | undefined;
+  for (const version of versions) {
+    wrong = difference(version, got, excepted);
+    if (wrong === undefined) return undefined;
+  }
+  return `${wrong} (${versions.length} versions)`;
+}
+
+export function idOf(bytes: Uint8Array): string {
+  return toHex(bytes);
+}
