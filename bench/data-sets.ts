@@ -12,9 +12,9 @@ import { type PackageStyle, TextModel } from './text-model.ts';
  *
  * | set | what | files | bytes | `tar | zstd -1` |
  * |---|---|---|---|---|
- * | a | mixed: packages, logs, JSON, SQLite, gzip, random, executables | about 39,000 | 2.1 GB | about 890 MB |
- * | b | source files | 100,000 | 548 MB | about 149 MB |
- * | c | small records, 1000 in each directory | 1,000,000 | 227 MB | about 115 MB |
+ * | a | mixed: packages, logs, JSON, SQLite, gzip, random, executables | 39,111 | 2.1 GB | 920 MB |
+ * | b | source files | 100,000 | 550 MB | 152 MB |
+ * | c | small records, 1000 in each directory | 1,000,000 | 229 MB | 102 MB |
  * | sqlite | one database | 1 | 242 MB | |
  *
  * Equal seed, version and runtime give equal bytes, names, modes and times. Times of modification advance by microseconds

@@ -124,7 +124,11 @@ async function measureAll(settings: Settings, args: readonly string[], directory
   const facts: RunFacts = {
     date: new Date().toISOString().slice(0, 10),
     commit: commit(),
-    command: ['npm run bench', ...(args.length === 0 ? [] : ['--']), ...withoutPaths(args).map((arg) => arg || "''")].join(' '),
+    command: [
+      'npm run bench',
+      ...(args.length === 0 ? [] : ['--']),
+      ...withoutPaths(args).map((arg) => arg || "''"),
+    ].join(' '),
     machine: machine(settings.cacheDir),
     node: process.version,
     contenders: [...contenders.map(({ name, version, settings: how }) => `${name} (${version}): ${how}`), ...notes],
