@@ -126,6 +126,17 @@ ${whichCheckpoint}`,
     load: async () => (await import('./diff.ts')).diff,
   },
   {
+    name: 'verify',
+    usage: ['', '--lineage NAME', '--read-data'],
+    summary: 'prove that what is stored can be restored',
+    details: `Checks every record's signature and chain, and of each lineage's newest checkpoint (with --all: of every one) the trees,
+the places of all content, and the tables of all packs. With --read-data also every byte. Exit code 19: damage, with the
+objects and the files that it costs.`,
+    options: [...oneLineage, 'at', 'all', 'read-data', 'lanes'],
+    examples: ['holdfast verify', 'holdfast verify --lineage team/app/0 --read-data'],
+    load: async () => (await import('./verify.ts')).verify,
+  },
+  {
     name: 'keys',
     usage: [''],
     summary: 'show which keys the repository has',

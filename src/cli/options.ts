@@ -69,7 +69,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   only: { value: 'GLOB', many: true, help: 'restore only what matches, or lies below what matches' },
   first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
   'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
-  all: { help: 'also claims, seals and partial checkpoints' },
+  all: { help: 'ls: also claims, seals and partial checkpoints; verify: every checkpoint' },
   'continue-on-damage': { help: 'restore what is not lost and end with exit code 3' },
   'read-data': { help: 'read and prove every byte, not only the records and the trees' },
   help: { help: 'show the help of the command' },

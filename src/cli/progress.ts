@@ -9,6 +9,8 @@ export interface ProgressView {
   /** 0 while it is not known. */
   readonly bytesTotal: number;
   readonly filesTotal: number;
+  /** Steps of a phase that is about something else than files. */
+  readonly steps?: { readonly done: number; readonly total: number } | undefined;
 }
 
 export interface Progress {
@@ -47,17 +49,27 @@ export function showProgress(host: Host, wanted: boolean): Progress {
 }
 
 function lineOf(view: ProgressView, seconds: number): string {
-  const { label, files, bytes, bytesTotal, filesTotal } = view;
+  const { label, files, bytes, bytesTotal, filesTotal, steps } = view;
   const rate = seconds > 0 ? bytes / seconds : 0;
   const parts = [label];
   const share =
-    bytesTotal > 0 ? Math.min(1, bytes / bytesTotal) : filesTotal > 0 ? Math.min(1, files / filesTotal) : -1;
+    steps !== undefined && steps.total > 0
+      ? steps.done / steps.total
+      : bytesTotal > 0
+        ? bytes / bytesTotal
+        : filesTotal > 0
+          ? files / filesTotal
+          : -1;
   if (share >= 0) {
-    const full = Math.round(share * barWidth);
-    parts.push(`${'█'.repeat(full)}${'░'.repeat(barWidth - full)} ${Math.floor(share * 100)} %`);
+    const full = Math.round(Math.min(1, share) * barWidth);
+    parts.push(`${'█'.repeat(full)}${'░'.repeat(barWidth - full)} ${Math.floor(Math.min(1, share) * 100)} %`);
   }
-  parts.push(`${formatCount(files)} files`, formatBytes(bytes));
-  if (rate > 0) parts.push(`${formatBytes(rate)}/s`);
-  if (share > 0.02 && seconds > 1) parts.push(`${formatSeconds((seconds * (1 - share)) / share)} left`);
+  if (steps !== undefined) parts.push(`${formatCount(steps.done)} of ${formatCount(steps.total)}`);
+  else {
+    parts.push(`${formatCount(files)} files`, formatBytes(bytes));
+    if (rate > 0) parts.push(`${formatBytes(rate)}/s`);
+  }
+  // At first the rate says little; near the end it is over before it is read.
+  if (share > 0.02 && share < 1 && seconds > 1) parts.push(`${formatSeconds((seconds * (1 - share)) / share)} left`);
   return parts.join('  ');
 }

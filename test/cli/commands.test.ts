@@ -1,0 +1,251 @@
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { snapshotTree } from '../support/tree-snapshot.ts';
+import { type JsonObject, Workplace } from './run-cli.ts';
+
+const hex64 = /^[0-9a-f]{64}$/;
+
+/** The same every time, and nothing that compresses or repeats. */
+function noise(bytes: number): Uint8Array {
+  let state = 1;
+  return new Uint8Array(bytes).map(() => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    return state >>> 24;
+  });
+}
+
+function fill(directory: string): void {
+  fs.mkdirSync(`${directory}/sub/empty`, { recursive: true });
+  fs.writeFileSync(`${directory}/small`, 'hello');
+  fs.writeFileSync(`${directory}/sub/large`, noise(3_000_000));
+  fs.linkSync(`${directory}/small`, `${directory}/sub/linked`);
+  fs.symlinkSync('../small', `${directory}/sub/link`);
+  fs.chmodSync(`${directory}/sub/large`, 0o4750);
+  fs.utimesSync(`${directory}/sub`, 1000.5, -1000.25);
+}
+
+describe('the command line', () => {
+  let work: Workplace;
+
+  beforeAll(async () => {
+    work = new Workplace();
+    fill(work.at('data'));
+    expect(await work.run(['init'])).toMatchObject({ code: 0, stderr: '' });
+  });
+  afterAll(() => work[Symbol.dispose]());
+
+  it('init makes a key that only its owner may read, and refuses to make the repository again', async () => {
+    expect(fs.statSync(work.at('key')).mode & 0o777).toBe(0o600);
+    const key = fs.readFileSync(work.at('key'), 'utf8');
+    expect(await work.error(['init'])).toMatchObject({ code: 'E_REPOSITORY_EXISTS', exit: 9 });
+    expect(fs.readFileSync(work.at('key'), 'utf8')).toBe(key);
+  });
+
+  let first: JsonObject;
+
+  it('checkpoint stores a directory and says what is asked of its JSON', async () => {
+    first = await work.json(['checkpoint', work.at('data'), '--label', 'why=first']);
+    expect(first).toMatchObject({
+      slot: 2,
+      files: 3,
+      bytes: 3_000_005,
+      newBytes: 3_000_005,
+      consistency: 'converged',
+      skipped: [],
+      incomplete: false,
+      lineage: 'team/app/0',
+      volumes: { data: { files: 3, bytes: 3_000_005, newBytes: 3_000_005, skipped: [], incomplete: false } },
+    });
+    expect(first['root']).toMatch(hex64);
+    expect(first['id']).toMatch(hex64);
+    expect(first['volumes']['data']['root']).toMatch(hex64);
+    expect(first['storedBytes']).toBeGreaterThan(1000);
+    expect(first['seconds']).toBeGreaterThan(0);
+    expect(first['requests']).toMatchObject({ upload: 1 });
+    expect(first['requests']['create']).toBeGreaterThanOrEqual(2);
+    for (const name of ['compressor', 'fileTree', 'passes', 'lanes']) expect(first).toHaveProperty(name);
+  });
+
+  it('a dry run gives the same root, writes nothing to the store, and needs no claim', async () => {
+    const before = snapshotTree(work.at('store'));
+    const dry = await work.json(['checkpoint', work.at('data'), '--dry-run']);
+    expect(dry).toMatchObject({ root: first['root'], slot: null, id: null, dryRun: true });
+    // Another holder, while this one holds the lineage.
+    const other = await work.json(['checkpoint', work.at('data'), '--dry-run', '--state-dir', work.at('other')]);
+    expect(other['root']).toBe(first['root']);
+    expect(snapshotTree(work.at('store'))).toEqual(before);
+  });
+
+  it('restore makes a missing target, equal in root and by a comparison that shares no code', async () => {
+    const restored = await work.json(['restore', '--target', work.at('back')]);
+    expect(restored).toMatchObject({ root: first['root'], slot: 2, files: 3, incomplete: false, verified: true });
+    expect(restored).not.toHaveProperty('rootGot');
+    expect(snapshotTree(work.at('back'))).toEqual(snapshotTree(work.at('data')));
+    const dry = await work.json(['checkpoint', work.at('back'), '--dry-run']);
+    expect(dry['root']).toBe(first['root']);
+  });
+
+  it('the checkpoint after a restore reads no content again', async () => {
+    const next = await work.json(['checkpoint', work.at('back')]);
+    expect(next).toMatchObject({ root: first['root'], newBytes: 0, volumes: { data: { scan: 'cached' } } });
+  });
+
+  it('restore refuses a target that is not empty, keeps or replaces on request', async () => {
+    fs.cpSync(work.at('back'), work.at('mixed'), { recursive: true });
+    fs.writeFileSync(work.at('mixed/small'), 'mine');
+    fs.writeFileSync(work.at('mixed/extra'), 'mine');
+    const before = snapshotTree(work.at('mixed'));
+    expect(await work.error(['restore', '--target', work.at('mixed')])).toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
+    expect(snapshotTree(work.at('mixed'))).toEqual(before);
+
+    const kept = await work.json(['restore', '--target', work.at('mixed'), '--on-existing', 'keep']);
+    expect(kept['verified']).toBe(false);
+    expect(fs.readFileSync(work.at('mixed/small'), 'utf8')).toBe('mine');
+
+    const replaced = await work.json(['restore', '--target', work.at('mixed'), '--on-existing', 'replace']);
+    expect(replaced).toMatchObject({ verified: true, volumes: { data: { removed: { names: ['extra'] } } } });
+    expect(snapshotTree(work.at('mixed'))).toEqual(snapshotTree(work.at('data')));
+  });
+
+  it('restores only what is named, and what comes first before the rest', async () => {
+    const only = await work.json(['restore', '--target', work.at('part'), '--only', 'sub/large']);
+    expect(only).toMatchObject({ files: 1, verified: false });
+    expect(fs.readdirSync(work.at('part'))).toEqual(['sub']);
+
+    const ran = await work.run(['restore', '--target', work.at('ordered'), '--first', 'small']);
+    expect(ran).toMatchObject({ code: 0, stderr: '' });
+    const [line = ''] = ran.stdout.split('\n');
+    expect(line).toMatch(/^First of data: 1 files, 5 B are complete after /);
+    expect(ran.stdout).toMatch(/, equal\n/);
+  });
+
+  it('several volumes are one set: one root, restored each into its directory', async () => {
+    const set = ['checkpoint', `data=${work.at('data')}`, `logs=${work.at('data/sub')}`, '--lineage', 'team/set/0'];
+    const made = await work.json(set);
+    expect(Object.keys(made['volumes'])).toEqual(['data', 'logs']);
+    const lineage = ['--lineage', 'team/set/0'];
+    const both = await work.json(['restore', '--target', work.at('both'), ...lineage]);
+    expect(both).toMatchObject({ root: made['root'], verified: true });
+    expect(snapshotTree(work.at('both/logs'))).toEqual(snapshotTree(work.at('data/sub')));
+    const dirs = [`data=${work.at('both/data')}`, `logs=${work.at('both/logs')}`];
+    expect((await work.json(['checkpoint', ...dirs, '--dry-run', ...lineage]))['root']).toBe(made['root']);
+
+    const one = await work.json(['restore', '--volume', 'logs', '--target', work.at('one'), ...lineage]);
+    expect(Object.keys(one['volumes'])).toEqual(['logs']);
+    expect(snapshotTree(work.at('one'))).toEqual(snapshotTree(work.at('data/sub')));
+    const named = ['--target', `logs=${work.at('named')}`];
+    expect(Object.keys((await work.json(['restore', ...named, ...lineage]))['volumes'])).toEqual(['logs']);
+    expect(await work.error(['restore', '--target', `nope=${work.at('x')}`, ...lineage])).toMatchObject({
+      code: 'E_NOT_FOUND',
+    });
+  });
+
+  it('ls names lineages and checkpoints, show tells all of one, keys names no secret', async () => {
+    const all = await work.json(['ls'], { env: { HOLDFAST_LINEAGE: '' } });
+    expect(all['lineages'].map((row: JsonObject) => [row['lineage'], row['newest']['slot'], row['sealed']])).toEqual(
+      expect.arrayContaining([
+        ['team/app/0', 3, false],
+        ['team/set/0', 2, false],
+      ]),
+    );
+    const one = await work.json(['ls']);
+    expect(one['checkpoints'].map((row: JsonObject) => row['slot'])).toEqual([3, 2]);
+    expect(one['checkpoints'][1]).toMatchObject({ labels: { why: 'first' }, files: 3, newBytes: 3_000_005 });
+    expect((await work.json(['ls', '--all']))['checkpoints'].at(-1)).toMatchObject({ slot: 1, kind: 'CLAIM' });
+
+    const shown = await work.json(['show', String(first['slot'])]);
+    expect(shown).toMatchObject({ root: first['root'], id: first['id'], digest: first['digest'], files: 3 });
+    expect(shown['storedBytes']).toBe(first['storedBytes']);
+    expect(shown['volumes']['data']['root']).toBe(first['volumes']['data']['root']);
+    expect(shown['packs'].length).toBeGreaterThan(0);
+
+    const keys = await work.run(['keys']);
+    expect(keys).toMatchObject({ code: 0, stderr: '' });
+    const secret = /^holdfast-key-1 (\S+)/m.exec(fs.readFileSync(work.at('key'), 'utf8'))?.[1] as string;
+    expect(keys.stdout).toContain('team/app');
+    expect(keys.stdout).not.toContain(secret);
+  });
+
+  it('cat writes a file as it was, by any of its names', async () => {
+    const large = fs.readFileSync(work.at('data/sub/large'));
+    const ran = await work.run(['cat', 'sub/large'], { under: ['sh', '-c', '"$@" | cksum', 'sh'] });
+    const expected = await work.run([], { under: ['sh', '-c', `cksum < ${work.at('data/sub/large')}`] });
+    expect(ran.stdout).toBe(expected.stdout);
+    expect(ran.stdout.split(' ')[1]?.trim()).toBe(String(large.length));
+    expect((await work.run(['cat', '/sub/linked'])).stdout).toBe('hello');
+    expect(await work.error(['cat', 'nope'])).toMatchObject({ code: 'E_NOT_FOUND' });
+    expect(await work.error(['cat', 'sub/link'])).toMatchObject({ code: 'E_USAGE' });
+  });
+
+  it('diff says what was added, removed and changed, and in what', async () => {
+    execFileSync('cp', ['-a', work.at('data'), work.at('edited')]);
+    fs.writeFileSync(work.at('edited/added'), 'new');
+    fs.rmSync(work.at('edited/sub/link'));
+    fs.chmodSync(work.at('edited/sub/large'), 0o600);
+    const at = (await work.json(['checkpoint', work.at('edited')]))['slot'];
+    const found = await work.json(['diff', '2', String(at)]);
+    const byPath = new Map(found['changes'].map((change: JsonObject) => [change['path'], change]));
+    expect(byPath.get('added')).toMatchObject({ change: 'added', after: { type: 'file', size: 3 } });
+    expect(byPath.get('sub/link')).toMatchObject({ change: 'removed', before: { type: 'symlink' } });
+    expect(byPath.get('sub/large')).toMatchObject({ change: 'changed', what: ['mode'] });
+    expect(found).toMatchObject({ equal: false, added: 1 });
+    expect(await work.json(['diff', '2', '2'])).toMatchObject({ changes: [], equal: true });
+    const text = await work.run(['diff', '2', 'latest']);
+    expect(text.stdout).toContain('+ added  3 B\n');
+    expect(text.stdout).toContain('- sub/link  symlink\n');
+  });
+
+  it('seal gives the lineage up: another holder goes on, and then this one needs --take', async () => {
+    const lineage = ['--lineage', 'team/sealed/0'];
+    const mine = ['checkpoint', work.at('data'), ...lineage];
+    const other = [...mine, '--state-dir', work.at('other')];
+    await work.json(mine);
+    expect(await work.error(other)).toMatchObject({ code: 'E_LINEAGE_HELD', exit: 14 });
+    expect(await work.json([...mine, '--seal'])).toMatchObject({ sealed: true });
+    expect((await work.json(['ls', ...lineage]))['sealed']).toBe(true);
+    const taken = await work.json(other);
+    expect(await work.error(mine)).toMatchObject({ code: 'E_LINEAGE_HELD' });
+    // What the other committed is not in this directory, as far as anybody knows.
+    expect(await work.error([...mine, '--take'])).toMatchObject({ code: 'E_DIVERGED', exit: 16 });
+    // After a restore it is.
+    await work.json(['restore', '--target', work.at('joined'), ...lineage]);
+    const joined = await work.json(['checkpoint', work.at('joined'), '--take', ...lineage]);
+    expect(joined['root']).toBe(taken['root']);
+  });
+
+  it('include and exclude choose names', async () => {
+    const picked = ['checkpoint', work.at('data'), '--lineage', 'team/picked/0'];
+    expect(await work.json([...picked, '--exclude', 'large'])).toMatchObject({ files: 2 });
+    expect(await work.json([...picked, '--include', 'sub/**', '--exclude', 'linked'])).toMatchObject({ files: 1 });
+  });
+
+  it('leaves the store and the state out of what it stores', async () => {
+    const inside = new Workplace();
+    try {
+      fs.writeFileSync(inside.at('file'), 'data');
+      expect(await inside.run(['init'])).toMatchObject({ code: 0 });
+      const made = await inside.json(['checkpoint', inside.path, '--exclude', 'key']);
+      expect(made).toMatchObject({ files: 1 });
+      expect(await inside.json(['checkpoint', inside.path, '--exclude', 'key'])).toMatchObject({ files: 1 });
+      expect(await inside.error(['checkpoint', inside.at('store/v1')])).toMatchObject({ code: 'E_USAGE' });
+      expect(await inside.error(['restore', '--target', inside.at('store/v1')])).toMatchObject({ code: 'E_USAGE' });
+      expect(await inside.error(['restore', '--target', inside.path])).toMatchObject({ code: 'E_USAGE' });
+    } finally {
+      inside[Symbol.dispose]();
+    }
+  });
+
+  it('works without encryption when that is said', async () => {
+    const plain = new Workplace({ HOLDFAST_KEY_FILE: '' });
+    try {
+      fill(plain.at('data'));
+      expect(await plain.error(['init'])).toMatchObject({ code: 'E_USAGE' });
+      expect(await plain.json(['init', '--encryption', 'none'])).toMatchObject({ encryption: 'none', madeKey: false });
+      const { root } = await plain.json(['checkpoint', plain.at('data')]);
+      expect(await plain.json(['restore', '--target', plain.at('back')])).toMatchObject({ root, verified: true });
+    } finally {
+      plain[Symbol.dispose]();
+    }
+  });
+});
