@@ -252,7 +252,8 @@ describe('bytes that are no node of ours', () => {
       `0101010200026161${anId}000000026162${anId}000000`,
       `${aPlace}01`.repeat(2),
     ],
-    ['a longer logical part of an interior node', `01010101016100${anId}00000000`, `${aPlace}01`],
+    // The byte too many would begin the placement.
+    ['a longer logical part of an interior node', `01010101016100${anId}00000000`, '0100000005'],
     ['a child of no bytes', `01010101016100${anId}000000`, `${aPlace}00`],
     ['a child larger than any node', `01010101016100${anId}000000`, `${aPlace}81808004`],
     ['a node of a list', `010200010105${anId}`, aPlace],
@@ -268,6 +269,7 @@ describe('bytes that are no node of ours', () => {
     ['a placement that is longer', `010200010105${anId}`, `${aPlace}00`],
     ['a placement that is short', `010200010105${anId}`, '0001'],
     ['a logical part that is longer', `010200010105${anId}00`, aPlace],
+    ['a longer logical part of an interior node', `01030101${anId}010100`, '0100000005'],
     ['a child of no bytes', `01030101${anId}0101`, `${aPlace}00`],
   ])('are refused by readers of chunk lists: %s', (_, logical, placement) => {
     expect(list(logical, placement)).toBe('E_DAMAGED');
