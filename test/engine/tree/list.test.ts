@@ -66,7 +66,7 @@ describe('the content of a file', () => {
         expect(await read(content, nodes, sizeOf(items))).toEqual(items);
         expect(build(items, new MemoryNodes())).toEqual(content);
       }),
-      runs(150),
+      runs(100),
     );
   });
 
@@ -109,7 +109,7 @@ describe('a chunk list', () => {
   });
 
   it('of one chunk repeated is bounded all the same', async () => {
-    for (const n of range(0, 200)) {
+    for (const n of range(0, 80)) {
       const nodes = new MemoryNodes();
       const content = build(
         range(0, 1000).map(() => chunk(n)),

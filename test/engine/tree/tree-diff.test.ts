@@ -56,7 +56,7 @@ describe('the difference of two trees', () => {
           expect(await diffAll(root, otherRoot, nodes)).toEqual(diffModels(before, after));
         },
       ),
-      runs(150),
+      runs(100),
     );
   });
 

@@ -103,7 +103,7 @@ describe('an edited tree has the root of a fresh build', () => {
         // The tree it started from is as it was.
         expect(await scanAll(base, nodes)).toEqual(items);
       }),
-      runs(400),
+      runs(250),
     );
   });
 

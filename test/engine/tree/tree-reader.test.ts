@@ -22,7 +22,7 @@ describe('a scan', () => {
         const to = high === undefined ? undefined : keyOf(style, high);
         expect(await scanAll(root, nodes, from, to)).toEqual(model.sorted(from, to));
       }),
-      runs(200),
+      runs(120),
     );
   });
 
@@ -103,7 +103,7 @@ describe('a reader', () => {
           }
         },
       ),
-      runs(200),
+      runs(120),
     );
   });
 
@@ -143,7 +143,7 @@ describe('one entry', () => {
         expect(await getEntry(root, key, nodes, testKeys)).toEqual(model.get(key));
         expect(nodes.loads).toBe(numbers.length === 0 ? 0 : root.level + 1);
       }),
-      runs(150),
+      runs(100),
     );
   });
 });
