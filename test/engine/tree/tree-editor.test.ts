@@ -164,7 +164,7 @@ describe('an edited tree has the root of a fresh build', () => {
 
   it('when single entries at every leaf edge go or come', async () => {
     const nodes = new MemoryNodes();
-    const items = itemsOf('huge', range(0, 300));
+    const items = itemsOf('huge', range(0, 200));
     const base = await buildTree(items, nodes);
     const edges = leafEdges(base, nodes);
     expect(base.level).toBeGreaterThanOrEqual(3);
