@@ -1,6 +1,7 @@
 /**
- * fetch → lane → reply for many batches at once. Memory is bounded: no more ciphertext is on its way or waiting for a lane than
- * the budget says, whatever the store's latency, and no more batches than the window.
+ * fetch → lane → reply for many batches at once. Memory is bounded: no more ciphertext is in flight than the window allows. The
+ * window is small at first and grows, up to the budget, only when lanes run out of work while bytes are still on their way:
+ * so a slow store gets many requests at once, and a fast one costs no more memory than the lanes can use.
  */
 import type { ObjectReader } from '../ports/object-store.ts';
 import type { Batch, BatchItem } from './batch.ts';
@@ -11,34 +12,39 @@ import type { RestoreLanes } from './restore-lanes.ts';
 export interface PipelineOptions<Item extends BatchItem> {
   readonly store: ObjectReader;
   readonly lanes: RestoreLanes;
-  /** Ciphertext that may be in memory; a batch larger than this goes alone. */
+  /** Ciphertext that may be in flight; a batch larger than this goes alone. */
   readonly bytesMax: number;
-  readonly batchesMax: number;
   readonly tempPrefix: Uint8Array;
   readonly signal: AbortSignal | undefined;
   /** A batch is done; what it throws fails the pipeline. */
   readonly onReply: (batch: Batch<Item>, reply: JobReply) => void;
 }
 
+/** What the window begins with, for each lane: the job it works on and the next one. */
+const windowBytesPerLane: number = 4 * 1024 * 1024;
+const batchesMax = 64;
+
 export class BatchPipeline<Item extends BatchItem> {
   readonly #options: PipelineOptions<Item>;
   readonly #running = new Set<Promise<void>>();
   #bytes = 0;
+  #window: number;
+  /** Jobs that lanes have. */
+  #jobs = 0;
   #temps = 0;
   #failed: { readonly error: unknown } | undefined;
 
   constructor(options: PipelineOptions<Item>) {
     this.#options = options;
+    this.#window = firstWindow(options);
   }
 
   /** Resolves when the batch is under way; rejects with the first failure of any batch. The batch is released in any case. */
   async submit(batch: Batch<Item>, kind: number): Promise<void> {
     try {
       const plan = batch.plan();
-      const { bytesMax, batchesMax, signal } = this.#options;
-      while (this.#running.size >= batchesMax || (this.#running.size > 0 && this.#bytes + plan.bytes > bytesMax)) {
-        await Promise.race(this.#running);
-      }
+      const { signal } = this.#options;
+      while (this.#running.size > 0 && this.#isFull(plan.bytes)) await Promise.race(this.#running);
       this.#throwIfFailed();
       signal?.throwIfAborted();
       this.#bytes += plan.bytes;
@@ -53,6 +59,17 @@ export class BatchPipeline<Item extends BatchItem> {
       batch.release();
       throw error;
     }
+  }
+
+  /** After a job: more in flight when no lane has work although bytes are on their way, less when jobs pile up. */
+  #adapt(): void {
+    const { bytesMax, lanes } = this.#options;
+    if (this.#jobs === 0 && this.#running.size > 1) this.#window = Math.min(bytesMax, 1.5 * this.#window);
+    else if (this.#jobs > lanes.count) this.#window = Math.max(firstWindow(this.#options), 0.9 * this.#window);
+  }
+
+  #isFull(moreBytes: number): boolean {
+    return this.#running.size >= batchesMax || this.#bytes + moreBytes > this.#window;
   }
 
   /** Number that no temporary name of a batch has. */
@@ -93,8 +110,14 @@ export class BatchPipeline<Item extends BatchItem> {
       const fetched = await fetchSegments(plan, store, signal);
       if (this.#failed !== undefined) return;
       const job = batch.encode(kind, fetched.segments, temps);
-      const reply = lanes.run(job, fetched.buffers, plan.bytes + batch.plainBytes + batch.count * 8192);
-      onReply(batch, readReply(reply instanceof Uint8Array ? reply : await reply));
+      this.#jobs++;
+      try {
+        const reply = lanes.run(job, fetched.buffers, plan.bytes + batch.plainBytes + batch.count * 8192);
+        onReply(batch, readReply(reply instanceof Uint8Array ? reply : await reply));
+      } finally {
+        this.#jobs--;
+        this.#adapt();
+      }
     } catch (error) {
       this.#failed ??= { error };
     } finally {
@@ -105,4 +128,8 @@ export class BatchPipeline<Item extends BatchItem> {
   #throwIfFailed(): void {
     if (this.#failed !== undefined) throw this.#failed.error;
   }
+}
+
+function firstWindow({ bytesMax, lanes }: Pick<PipelineOptions<BatchItem>, 'bytesMax' | 'lanes'>): number {
+  return Math.min(bytesMax, windowBytesPerLane * Math.max(1, lanes.count));
 }

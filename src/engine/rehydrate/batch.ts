@@ -35,6 +35,8 @@ export class Batch<Item extends BatchItem> {
   readonly items: Item[] = [];
   /** Plain bytes that the items have altogether. */
   plainBytes = 0;
+  /** Of the segments, as they lie in the store. */
+  storedBytes = 0;
   readonly #writer = new ByteWriter(16 * 1024);
   readonly #item = new ByteWriter(4096);
   readonly #held: Held[] = [];
@@ -173,7 +175,8 @@ export class Batch<Item extends BatchItem> {
     this.#numbers.set(name, number);
     this.#lastPlace = place;
     this.#lastNumber = number;
-    const { pack } = segment.location;
+    const { pack, length } = segment.location;
+    this.storedBytes += length;
     if (this.#packs[this.#packs.length - 1] !== pack && !this.#packs.includes(pack)) this.#packs.push(pack);
   }
 }

@@ -57,6 +57,8 @@ interface PlannedItem extends BatchItem {
 type PlannedBatch = Batch<PlannedItem>;
 
 const batchBytes: number = 8 * 1024 * 1024;
+/** The same in the store: a range or two. */
+const batchStoredBytes: number = 4 * 1024 * 1024;
 const batchFilesMax = 512;
 /** Each is an open descriptor; the default limit of a process is 1024. */
 const batchDirectoriesMax = 48;
@@ -367,7 +369,7 @@ export class FilePlanner {
     };
     const take = async (item: ContentItem): Promise<void> => {
       const chunk = item.kind === 'chunk' ? item : undefined;
-      const enough = bytes >= batchBytes || part.length >= largeItems;
+      const enough = bytes >= batchBytes || batch.storedBytes >= batchStoredBytes || part.length >= largeItems;
       if (part.length > 0 && enough && (chunk === undefined || !batch.has(chunk.place) || bytes >= 2 * batchBytes)) {
         await endPart();
       }
@@ -492,7 +494,11 @@ function firstPlace(content: readonly ContentItem[], entry: FileEntry): Place | 
 }
 
 function isFull(batch: PlannedBatch, times: number): boolean {
-  return batch.plainBytes >= times * batchBytes || batch.count >= times * batchFilesMax;
+  return (
+    batch.plainBytes >= times * batchBytes ||
+    batch.storedBytes >= times * batchStoredBytes ||
+    batch.count >= times * batchFilesMax
+  );
 }
 
 /** A full batch still takes files of a segment it has anyway, up to twice its size. */

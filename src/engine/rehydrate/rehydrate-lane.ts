@@ -83,7 +83,7 @@ export class RestoreJobRunner {
     this.#content = new ContentWriter(ports.files, this.#segments);
   }
 
-  /** An empty buffer stands for ciphertext that could not be had. */
+  /** An empty buffer stands for ciphertext that could not be had. The buffers are used up. */
   run(job: Uint8Array, buffers: readonly Uint8Array[]): Uint8Array {
     const r = new ByteReader(job, 'lane job');
     const head = readJobHead(r, this.#settings);
@@ -98,6 +98,7 @@ export class RestoreJobRunner {
       else this.#runItems(r, head);
     } finally {
       this.#segments.end();
+      for (const buffer of buffers) free(buffer);
     }
     return reply.take();
   }
@@ -236,6 +237,11 @@ export class RestoreJobRunner {
 }
 
 const noXattrs: readonly PlainXattr[] = [];
+
+/** Gives ciphertext back at once: a collector that sees only the small object that holds it would wait too long. */
+function free({ buffer, length }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === length && !buffer.detached) buffer.transfer(0);
+}
 
 /** Removes a temporary file after a failure that is reported already. */
 export function removeQuietly(files: FileTreeWriter, directory: Descriptor, name: NameAt): void {

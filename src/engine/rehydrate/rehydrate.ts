@@ -160,7 +160,8 @@ export interface RehydrateOptions {
   readonly onFirstComplete?: (event: FirstComplete) => void;
 }
 
-const metadataCacheBytes: number = 16 * 1024 * 1024;
+/** The walk reads every node once, in the order of the packs: what was read last is what helps. */
+const metadataCacheBytes: number = 4 * 1024 * 1024;
 /** Kernels stamp files with a coarse clock: what is this old by stat cannot change again with the same stamps. */
 const coarseClockMs = 10;
 const settleMs = 20;
@@ -385,7 +386,6 @@ class VolumeRun {
         store,
         lanes,
         bytesMax: this.#settings.inFlightBytes,
-        batchesMax: 2 * Math.max(1, lanes.count) + 2,
         tempPrefix: utf8Bytes(`${mark.tempPrefix}${toHex(random.bytes(4))}-`),
         signal,
       },

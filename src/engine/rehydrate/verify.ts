@@ -76,7 +76,8 @@ export interface VerifyOutcome {
   readonly bytes: number;
 }
 
-const metadataCacheBytes: number = 16 * 1024 * 1024;
+/** The walk reads every node once, in the order of the packs: what was read last is what helps. */
+const metadataCacheBytes: number = 4 * 1024 * 1024;
 const openJobBytes: number = 8 * 1024 * 1024;
 
 /** Verifies one checkpoint. Damage is in the outcome; thrown are E_HOSTILE, E_FORMAT_NEWER, E_STORE_*, E_ABORTED. */
@@ -293,7 +294,6 @@ class Verification {
         store: this.#ports.store,
         lanes: this.#lanes,
         bytesMax: this.#settings.inFlightBytes,
-        batchesMax: 2 * Math.max(1, this.#lanes.count) + 2,
         tempPrefix: emptyBytes,
         signal: this.#signal,
       },
