@@ -78,7 +78,9 @@ export class Application {
   }
 
   #freshPath(): string {
-    const directories = this.#all().filter(({ type, path }) => type === fileType.directory && path.split('/').length < 4);
+    const directories = this.#all().filter(
+      ({ type, path }) => type === fileType.directory && path.split('/').length < 4,
+    );
     const parent = this.#chance.happens(0.35) ? undefined : directories[this.#chance.below(directories.length + 1)];
     for (;;) {
       const name = `${this.#chance.pick(['a', 'b', 'm', 'z'])}${this.#chance.below(40)}`;
@@ -194,7 +196,11 @@ export class Application {
   #touch(path: string): string {
     const { mtimeSec, mtimeNsec } = this.#disk.stat(path);
     const keep = this.#chance.happens(0.5);
-    this.#disk.setMtime(path, keep ? mtimeSec : this.#chance.below(2 ** 31), keep ? mtimeNsec : this.#chance.below(1e9));
+    this.#disk.setMtime(
+      path,
+      keep ? mtimeSec : this.#chance.below(2 ** 31),
+      keep ? mtimeNsec : this.#chance.below(1e9),
+    );
     return `touch ${path}`;
   }
 

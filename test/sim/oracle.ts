@@ -107,7 +107,10 @@ export async function readCheckpoint(
 
 function counted(): (node: Uint8Array) => Place {
   let offset = 0;
-  return (node) => ({ origin: 0, slot: 1, pack: 0, segment: 0, offset: (offset += node.length) });
+  return (node) => {
+    offset += node.length;
+    return { origin: 0, slot: 1, pack: 0, segment: 0, offset };
+  };
 }
 
 export function pathOf(key: Uint8Array): string {
@@ -172,18 +175,19 @@ async function describeEntry(
   return line;
 }
 
-/** What differs, for a person; undefined when nothing does. `excepted` paths, and what is below them, may. */
-export function difference(
+/** What differs, for a person. `excepted` paths may. */
+export function differences(
   expected: Description,
   got: Description,
   excepted: (path: string) => boolean = () => false,
-): string | undefined {
+): string[] {
+  const found: string[] = [];
   for (const [path, line] of expected) {
     const other = got.get(path);
-    if (other !== line && !excepted(path)) return `${path}: expected ${line}, got ${other ?? 'nothing'}`;
+    if (other !== line && !excepted(path)) found.push(`${path}: expected ${line}, got ${other ?? 'nothing'}`);
   }
   for (const [path, line] of got) {
-    if (!expected.has(path) && !excepted(path)) return `${path}: expected nothing, got ${line}`;
+    if (!expected.has(path) && !excepted(path)) found.push(`${path}: expected nothing, got ${line}`);
   }
-  return undefined;
+  return found;
 }

@@ -25,6 +25,7 @@ const failing: ReadonlySet<string> = new Set([
   'list',
   'listName',
   'read',
+  'stat',
   'statInto',
   'statNameInto',
   'readLink',

@@ -168,6 +168,7 @@ class Simulation {
       publicKey: publicKeyOf(keys.signingSeed),
     };
     this.#world = new World(access, lineage, compressor, this.#scheduler, broken);
+    this.#world.judgesRereads = this.#profile.fileError === 0;
   }
 
   async run(): Promise<SimulationResult> {
@@ -302,7 +303,8 @@ class Simulation {
       throw new Violation(`CHECKPOINT ${slot} was acknowledged and is not found: ${String(error)}`);
     }
     const known = this.#world.records.get(slot)?.record.header.id;
-    if (known === undefined || !equalBytes(record.header.id, known)) throw new Violation(`slot ${slot} shows another record`);
+    if (known === undefined || !equalBytes(record.header.id, known))
+      throw new Violation(`slot ${slot} shows another record`);
     await this.#world.compareAgain(slot);
   }
 
@@ -312,11 +314,13 @@ class Simulation {
     const { crashPoints, machines, policy } = this.#profile;
     while (!this.#stopping) {
       await this.#scheduler.wait(undefined, `operator of ${machine.name}`, chance.pick([0, 100, 2000, 30_000]));
+      if (this.#stopping) return;
       const { process } = machine;
       if (process === undefined) {
         if (chance.happens(0.03)) machine.loseState();
         if (chance.happens(0.1)) machine.backUpCache();
-        const diesAfter = crashPoints === 0 || chance.happens(0.3) ? Number.POSITIVE_INFINITY : 1 + chance.below(crashPoints);
+        const diesAfter =
+          crashPoints === 0 || chance.happens(0.3) ? Number.POSITIVE_INFINITY : 1 + chance.below(crashPoints);
         const take = policy === 'person' && chance.happens(machines === 1 ? 1 : 0.5);
         if (policy === 'pod') this.#askAboutOthers(machine, chance);
         this.#start(machine, diesAfter, take);
@@ -384,10 +388,16 @@ class Simulation {
   async #finish(machine: Machine): Promise<void> {
     machine.application.stop();
     this.#scheduler.nowMs += 1000;
-    const process = new Process(`${machine.name}-last`, machine, this.#scheduler, this.#chance.of(`last ${machine.name}`), {
-      diesAfter: Number.POSITIVE_INFINITY,
-      faults: { fileError: 0, stateError: 0 },
-    });
+    const process = new Process(
+      `${machine.name}-last`,
+      machine,
+      this.#scheduler,
+      this.#chance.of(`last ${machine.name}`),
+      {
+        diesAfter: Number.POSITIVE_INFINITY,
+        faults: { fileError: 0, stateError: 0 },
+      },
+    );
     this.#scheduler.note(`${process.name}: the last process starts`);
     const store = new AgentStore(this.#world, process, this.#network, this.#chance.of('last'), {});
     const agent = new Agent(this, this.#world, process, store, this.#chance.of('last'), this.#profile, this.#gone);
@@ -414,7 +424,11 @@ class Simulation {
       throw new Violation(`the last capture of ${machine.name} needs a repair: ${String(failure)}`, { cause: failure });
     }
     if (!ended || outcome === undefined) throw new Violation(`the last capture of ${machine.name} never ends`);
-    if (outcome.consistency !== 'converged') throw new Violation(`a quiet disk of ${machine.name} gives ${outcome.consistency}`);
+    if (outcome.consistency !== 'converged') {
+      const { fuzzyCount, fuzzyNames } = outcome.volumes[0] as CaptureOutcome['volumes'][number];
+      const named = `${outcome.passes} passes, ${fuzzyCount} names, ${fuzzyNames.join(', ')}`;
+      throw new Violation(`a quiet disk of ${machine.name} gives ${outcome.consistency}: ${named}`);
+    }
     const fresh = await this.#freshRoot(machine);
     if (!equalBytes(fresh, outcome.root)) {
       throw new Violation(`the last capture of ${machine.name} has another root than a fresh look at its disk`);
@@ -538,7 +552,10 @@ class Agent {
     for (let attempt = 0; ; attempt++) {
       try {
         const writer = await this.#claim(true, 'person');
-        const settings = { ...this.#profile.settings, extraPassesMax: Math.max(1, this.#profile.settings.extraPassesMax) };
+        const settings = {
+          ...this.#profile.settings,
+          extraPassesMax: Math.max(1, this.#profile.settings.extraPassesMax),
+        };
         return await this.#capture(writer, settings);
       } catch (error) {
         if (!isHoldfastError(error, 'E_DIVERGED') || attempt > 0) throw error;
@@ -625,9 +642,7 @@ class Agent {
         agent.#store.committing = true;
         try {
           const committed = await writer.commit(request);
-          agent.#guard(() =>
-            agent.#world.acknowledge(agent.#process.name, request.kind, committed, acknowledged),
-          );
+          agent.#guard(() => agent.#world.acknowledge(agent.#process.name, request.kind, committed, acknowledged));
           return committed;
         } finally {
           agent.#store.committing = false;
@@ -661,7 +676,9 @@ class Agent {
           files: broken.has('flush') ? withoutFlush(process.files) : process.files,
           store: this.#store,
           compressor,
-          clock: broken.has('fresh') ? { ...process.clock, nowMs: () => process.clock.nowMs() + 3_600_000 } : process.clock,
+          clock: broken.has('fresh')
+            ? { ...process.clock, nowMs: () => process.clock.nowMs() + 3_600_000 }
+            : process.clock,
           random: this.#chance.of(`capture ${world.scheduler.steps}`),
           cache: broken.has('stale-cache') ? withStaleBinding(process.cache, () => this.#base) : process.cache,
           lanes: this.#lanes(),
@@ -707,9 +724,13 @@ class Agent {
         await process.point('lanes start');
         const pipelines = Array.from({ length: lanes }, (_, lane) => {
           const given = settings as Parameters<typeof createCaptureLane>[1];
-          return createCaptureLane({ files: process.files, compressor }, { ...given, firstPack: given.firstPack + lane }, (pack, bytes, end) => {
-            hooks.onPackPart({ lane, pack, bytes: bytes.slice(), end }).catch(() => undefined);
-          });
+          return createCaptureLane(
+            { files: process.files, compressor },
+            { ...given, firstPack: given.firstPack + lane },
+            (pack, bytes, end) => {
+              hooks.onPackPart({ lane, pack, bytes: bytes.slice(), end }).catch(() => undefined);
+            },
+          );
         });
         let last: Promise<unknown>[] = pipelines.map(() => Promise.resolve());
         return {

@@ -477,7 +477,7 @@ class CaptureRun {
     const snapshot = await editor.snapshot();
     const volumes = this.#volumes
       .filter((other) => other.complete || other === volume)
-      .map((other) => this.#volumeCheckpoint(other, other === volume ? snapshot : other.tree));
+      .map((other) => this.#volumeCheckpoint(other, other === volume ? snapshot : other.tree, 'fuzzy'));
     const { uploaded, inlined } = await this.#endPacks(false);
     const committed = await writer.commit({
       kind: 'PARTIAL',
@@ -516,7 +516,7 @@ class CaptureRun {
 
   async #commit(consistency: Consistency): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
-    const volumes = this.#volumes.map((volume) => this.#volumeCheckpoint(volume, volume.tree));
+    const volumes = this.#volumes.map((volume) => this.#volumeCheckpoint(volume, volume.tree, consistency));
     const outcomes = this.#volumes.map((volume, i) => outcomeOf(volume, volumes[i] as VolumeCheckpoint));
     const incomplete = volumes.some((volume) => volume.incomplete);
     const root = setRoot(
@@ -562,15 +562,14 @@ class CaptureRun {
     };
   }
 
-  #volumeCheckpoint(volume: VolumeState, root: TreeRoot): VolumeCheckpoint {
+  #volumeCheckpoint(volume: VolumeState, root: TreeRoot, consistency: Consistency): VolumeCheckpoint {
     const last = volume.last;
     const skipped = [...(last?.skipped ?? [])].map(([reason, tally]) => ({
       reason,
       count: tally.count,
       names: tally.names.slice(0, 20),
     }));
-    // Names that were still moving in the last pass: with convergence there are none.
-    const fuzzy: NameTally | undefined = last === undefined || this.#pass === 1 ? last?.fuzzy : last.moved;
+    const fuzzy = last === undefined ? undefined : namesInDoubt(last, this.#pass, consistency);
     return {
       name: volume.source.name,
       root,
@@ -627,6 +626,14 @@ class CaptureRun {
 const ownPacks = 4096;
 
 const noMeta: EntryMeta = { mode: -1, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: [] };
+
+/** Names that the checkpoint may show otherwise than they were at its moment. */
+function namesInDoubt(last: VolumePassResult, pass: number, consistency: Consistency): NameTally | undefined {
+  if (consistency === 'converged') return undefined;
+  if (consistency === 'quiesced') return last.fuzzy;
+  // In a first pass moved is what differs from the checkpoint before.
+  return pass === 1 ? last.unproven : last.unsettled;
+}
 
 function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): VolumeOutcome {
   const { sums } = checkpoint.root;

@@ -10,6 +10,7 @@ import type { SkipReason } from '../model/checkpoint.ts';
 import { childKey, descendantsEnd } from '../model/rel-path.ts';
 import {
   type DirectoryBlock,
+  type FileStat,
   fileType,
   fileTypeMask,
   readI64,
@@ -72,6 +73,8 @@ export type ScanOperation =
       readonly group: string;
       /** False when only doubt made it be read again: its stat is what it was. */
       readonly changed: boolean;
+      /** A write at the time of the read may leave the same stamps. */
+      readonly fresh: boolean;
     }
   | {
       readonly kind: 'hardlink';
@@ -153,6 +156,29 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
   let directoriesHeld = 0;
   let namesSeen = 0;
   const stack: Frame[] = [];
+  let lastHeld: DirectoryHandle | undefined;
+
+  /** From here on the descriptors of the operations are the caller's to release. */
+  const takeBatch = (): ScanBatch => {
+    const batch = { operations, readBytes };
+    operations = [];
+    readBytes = 0;
+    directoriesHeld = 0;
+    lastHeld = undefined;
+    return batch;
+  };
+
+  /** A directory that is not walked: its block has no names, so that blocks and directories go on in step. */
+  const passOver = (depth: number, hadBlock: boolean): void => {
+    let kept: CachedBlock | undefined;
+    if (hadBlock && previous?.nextDepth() === depth) {
+      const block = previous.next();
+      while (previous.nextDepth() > depth) previous.next();
+      if (block.count === 0) kept = block;
+    }
+    if (kept !== undefined) next?.keep(kept);
+    else next?.add(depth, noNames);
+  };
 
   const open = (
     handle: DirectoryHandle,
@@ -168,8 +194,8 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     } catch (error) {
       if (!(error instanceof FileTreeError)) throw error;
       handle.release();
-      if (hadBlock) previous?.skipSubtree(depth);
       if (depth === 0) throw error;
+      passOver(depth, hadBlock);
       request.onSkip(key, error.errno === 'ENOENT' ? 'vanished' : 'unreadable', error.errno);
       operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
       return false;
@@ -205,7 +231,6 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
 
   const rootHandle = new DirectoryHandle(files, request.root);
   rootHandle.hold();
-  let lastHeld: DirectoryHandle | undefined;
   try {
     open(rootHandle, new Uint8Array(0), 0, rootDevice, rootStat.inode, true);
 
@@ -214,11 +239,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       const { block, view } = frame;
       if (namesSeen >= batchNamesMax) {
         namesSeen = 0;
-        yield { operations, readBytes };
-        operations = [];
-        readBytes = 0;
-        directoriesHeld = 0;
-        lastHeld = undefined;
+        yield takeBatch();
       }
       if (frame.index >= block.count) {
         // What the previous scan had after the last name is gone.
@@ -272,7 +293,10 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       const position: CachePosition = { block: frame.blockNumber, index };
       const drop = (reason: SkipReason | undefined): void => {
         if (reason !== undefined) request.onSkip(key, reason, '');
-        if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
+        if (isDirectory) passOver(frame.depth + 1, cachedDirectory);
+        else if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
+        // What was dropped the last time too is in no tree, and nothing has changed.
+        if (sameAsCached) return;
         if (cachedAt >= 0 || frame.previous === undefined) {
           operations.push({ kind: 'delete', key });
           if (isDirectory || cachedDirectory) {
@@ -333,6 +357,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           position,
           group,
           changed,
+          fresh,
         });
         readBytes += size;
       }
@@ -346,13 +371,13 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         const start = view.getUint32(at + statOffset.nameStart, true);
         const hadBlock = cachedAt >= 0 && cachedDirectory;
         try {
-          const descriptor = files.openDirectory(parent.descriptor, { names, start });
-          const stat = files.stat(descriptor);
-          open(new DirectoryHandle(files, descriptor), key, frame.depth + 1, stat.device, stat.inode, hadBlock);
+          const child = new DirectoryHandle(files, files.openDirectory(parent.descriptor, { names, start }));
+          const stat = statOf(files, child);
+          open(child, key, frame.depth + 1, stat.device, stat.inode, hadBlock);
         } catch (error) {
           if (!(error instanceof FileTreeError)) throw error;
-          if (hadBlock) previous?.skipSubtree(frame.depth + 1);
           if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
+          passOver(frame.depth + 1, hadBlock);
           next?.markDirty(position.block, position.index);
           if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
           // When its own entry is read too, that reports it.
@@ -365,17 +390,21 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         readBytes >= batchBytesMax ||
         directoriesHeld >= batchDirectoriesMax
       ) {
-        yield { operations, readBytes };
-        operations = [];
-        readBytes = 0;
-        directoriesHeld = 0;
-        lastHeld = undefined;
+        yield takeBatch();
       }
     }
-    yield { operations, readBytes };
+    yield takeBatch();
   } finally {
     for (const frame of stack) frame.handle?.release();
+    releaseOperations(operations);
   }
+}
+
+const noNames: DirectoryBlock = { count: 0, records: new Uint8Array(0), names: new Uint8Array(0) };
+
+/** Gives back the directories of operations that nobody will carry out. */
+export function releaseOperations(operations: readonly ScanOperation[]): void {
+  for (const operation of operations) if (operation.kind === 'read') operation.directory.release();
 }
 
 /**
@@ -442,6 +471,16 @@ function openHandle(frame: Frame): DirectoryHandle {
   return frame.handle;
 }
 
+/** Releases the directory when that fails. */
+function statOf(files: FileTreeReader, directory: DirectoryHandle): FileStat {
+  try {
+    return files.stat(directory.descriptor);
+  } catch (error) {
+    directory.release();
+    throw error;
+  }
+}
+
 const parentName = { names: Uint8Array.of(0x2e, 0x2e, 0), start: 0 } as const;
 
 /** Leaves the top directory; opens its parent again where that had been closed. */
@@ -457,10 +496,10 @@ function closeFrame(stack: Frame[], files: FileTreeReader): void {
 
 function reopenParent(stack: Frame[], child: DirectoryHandle, files: FileTreeReader): DirectoryHandle {
   const parent = stack[stack.length - 1] as Frame;
-  const descriptor = files.openDirectory(child.descriptor, parentName);
-  const stat = files.stat(descriptor);
-  if (stat.device === parent.device && stat.inode === parent.inode) return new DirectoryHandle(files, descriptor);
-  files.close(descriptor);
+  const above = new DirectoryHandle(files, files.openDirectory(child.descriptor, parentName));
+  const stat = statOf(files, above);
+  if (stat.device === parent.device && stat.inode === parent.inode) return above;
+  above.release();
   // The child was moved away under the walk: come down again from the nearest directory that is still open.
   let from = stack.length - 1;
   while ((stack[from] as Frame).handle === undefined) from--;

@@ -20,7 +20,14 @@ import type { LeafItem } from '../format/tree-node.ts';
 import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
 import { type Hint, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
-import { type CachePosition, type ScanBatch, type ScanOperation, type ScanTotals, scanVolume } from './scan.ts';
+import {
+  type CachePosition,
+  releaseOperations,
+  type ScanBatch,
+  type ScanOperation,
+  type ScanTotals,
+  scanVolume,
+} from './scan.ts';
 import type { Selection } from './select.ts';
 
 const namesKept = 100;
@@ -74,6 +81,10 @@ export interface VolumePassResult {
   readonly moved: NameTally;
   /** Names that never held still while they were read. */
   readonly fuzzy: NameTally;
+  /** These, and names that may have moved without a trace while they were read: only an equal second read proves otherwise. */
+  readonly unproven: NameTally;
+  /** What moved or is unproven, each name once. */
+  readonly unsettled: NameTally;
   readonly skipped: ReadonlyMap<SkipReason, NameTally>;
   /** Names whose writers stats cannot show. */
   readonly mapped: number;
@@ -92,6 +103,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   const totals: ScanTotals = { entries: 0, files: 0, bytes: 0 };
   const moved = new NameTally();
   const fuzzy = new NameTally();
+  const unproven = new NameTally();
+  const unsettled = new NameTally();
   const skipped = new Map<SkipReason, NameTally>();
   const failedGroups = new Set<string>();
   let mapped = 0;
@@ -107,6 +120,10 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     }
     tally.add(key);
   };
+  const move = (key: Uint8Array): void => {
+    moved.add(key);
+    unsettled.add(key);
+  };
   const markDirty = (position: CachePosition): void => next?.markDirty(position.block, position.index);
 
   const merge = request.previous === undefined && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
@@ -121,7 +138,12 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     newBytes += r.varint();
     readBytes += r.varint();
     readNames++;
-    if (operation.changed || (flags & readFlag.moved) !== 0) moved.add(key);
+    // What cannot be read is missing, and said to be; it does not move as long as it stays so.
+    const moves = operation.changed || ((flags & readFlag.moved) !== 0 && status !== readStatus.unreadable);
+    const doubtful = operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy)) !== 0;
+    if (moves) moved.add(key);
+    if (doubtful && status === readStatus.stored) unproven.add(key);
+    if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
     if (flags !== 0) markDirty(position);
     if (status === readStatus.stored) {
       const value = r.blob();
@@ -148,9 +170,9 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   };
 
   const apply = async (pending: Pending): Promise<void> => {
-    const reply = pending.reply === undefined ? undefined : new ByteReader(await pending.reply, 'lane reply');
     let done = 0;
     try {
+      const reply = pending.reply === undefined ? undefined : new ByteReader(await pending.reply, 'lane reply');
       for (const operation of pending.operations) {
         done++;
         if (operation.kind === 'read') {
@@ -160,7 +182,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
         }
         let wait: void | Promise<void>;
         if (operation.kind === 'hardlink') {
-          if (operation.changed) moved.add(operation.key);
+          if (operation.changed) move(operation.key);
           if (failedGroups.has(operation.group)) {
             markDirty(operation.position);
             skip(operation.key, 'unreadable');
@@ -172,7 +194,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
             wait = editor.put(operation.key, linkValue.take(), linkPlacement.take());
           }
         } else if (operation.kind === 'delete') {
-          moved.add(operation.key);
+          move(operation.key);
           wait = editor.delete(operation.key);
         } else {
           wait = editor.deleteRange(operation.from, operation.to);
@@ -180,9 +202,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
         if (wait !== undefined) await wait;
       }
     } finally {
-      for (const operation of pending.operations.slice(done)) {
-        if (operation.kind === 'read') operation.directory.release();
-      }
+      releaseOperations(pending.operations.slice(done));
     }
     request.progress.onRead(readNames, readBytes, newBytes);
   };
@@ -194,22 +214,27 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
 
   const submit = async (batch: ScanBatch): Promise<void> => {
     let operations: readonly ScanOperation[] = batch.operations;
-    if (merge !== undefined) operations = await merge.align(operations);
-    for (const operation of operations) {
-      if (operation.kind !== 'read') continue;
-      const found = merge === undefined ? undefined : merge.entryOf(operation.key);
-      const hints = await hintsFor(operation, request, merge === undefined ? 'look-up' : found);
-      job.add({
-        directory: operation.directory.descriptor,
-        name: operation.name,
-        stat: operation.stat,
-        hints: hints.chunks,
-        nodeHints: hints.nodes,
-      });
+    try {
+      if (merge !== undefined) operations = await merge.align(operations);
+      for (const operation of operations) {
+        if (operation.kind !== 'read') continue;
+        const found = merge === undefined ? undefined : merge.entryOf(operation.key);
+        const hints = await hintsFor(operation, request, merge === undefined ? 'look-up' : found);
+        job.add({
+          directory: operation.directory.descriptor,
+          name: operation.name,
+          stat: operation.stat,
+          hints: hints.chunks,
+          nodeHints: hints.nodes,
+        });
+      }
+      const reply = job.count > 0 ? request.read(job.take(), batch.readBytes) : undefined;
+      if (reply instanceof Promise) reply.catch(() => undefined);
+      window.push({ operations, reply });
+    } catch (error) {
+      releaseOperations(operations);
+      throw error;
     }
-    const reply = job.count > 0 ? request.read(job.take(), batch.readBytes) : undefined;
-    if (reply instanceof Promise) reply.catch(() => undefined);
-    window.push({ operations, reply });
   };
 
   const scan = scanVolume({
@@ -245,17 +270,15 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       for await (const key of merge.rest()) {
         const wait = editor.delete(key);
         if (wait !== undefined) await wait;
-        moved.add(key);
+        move(key);
       }
     }
   } finally {
     scan.return(undefined);
-    for (const pending of window) {
-      for (const operation of pending.operations) if (operation.kind === 'read') operation.directory.release();
-    }
+    for (const pending of window) releaseOperations(pending.operations);
   }
   request.progress.onScan(totals);
-  return { totals, moved, fuzzy, skipped, mapped, readNames, readBytes, newBytes };
+  return { totals, moved, fuzzy, unproven, unsettled, skipped, mapped, readNames, readBytes, newBytes };
 }
 
 interface Hints {

@@ -7,7 +7,8 @@
  * varint tagged count and (varint block delta, varint index, 8 bytes) of each entry with several names.
  *
  * Invariants: a cache is bound to the id of the record whose trees it describes; an entry that is not dirty and whose 64
- * stat bytes and tag are equal is unchanged. A block names what was listed, whether selected or not.
+ * stat bytes and tag are equal is unchanged. A block names what was listed, whether selected or not. Every directory that a
+ * block names has a block of its own, without names when it was not walked: nothing else says whose block is whose.
  */
 import { createHash } from 'node:crypto';
 import { ByteReader, ByteWriter, equalBytes } from '../model/bytes.ts';

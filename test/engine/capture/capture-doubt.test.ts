@@ -1,0 +1,124 @@
+/** What a capture must say and do when names cannot be read, are left out, or were written a moment ago. */
+import { describe, expect, test } from 'vitest';
+import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
+import { toHex } from '../../../src/engine/model/bytes.ts';
+import { FileTreeError } from '../../../src/engine/ports/file-tree.ts';
+import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
+import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
+
+async function onDisk(options: { readonly privileged?: boolean } = {}): Promise<{
+  clock: ManualClock;
+  disk: MemoryFileSystem;
+  files: MemoryFileTree;
+  pod: Pod;
+}> {
+  const clock = new ManualClock();
+  const disk = new MemoryFileSystem({ clock, ...options });
+  const files = new MemoryFileTree(disk);
+  const pod = await Pod.start({ files, clock, store: new MemoryStore() });
+  for (const directory of ['a', 'b', 'c']) {
+    disk.mkdir(directory);
+    disk.writeFile(`${directory}/one`, `${directory} one`);
+    disk.writeFile(`${directory}/two`, `${directory} two`);
+  }
+  clock.ms += 60_000;
+  return { clock, disk, files, pod };
+}
+
+/** The root that a reader without any history gives to what is on the disk now. */
+async function freshRoot(pod: Pod, disk: MemoryFileSystem, settings: Parameters<Pod['capture']>[0]): Promise<string> {
+  const files = new MemoryFileTree(disk);
+  const other = await Pod.start({ files, clock: pod.clock, access: pod.access, holder: 'fresh', cache: undefined });
+  return toHex((await other.capture(settings)).root);
+}
+
+describe('after a directory that was not walked, its neighbours', () => {
+  test.each([
+    { name: 'excluded', settings: { exclude: ['a'] }, privileged: true },
+    { name: 'unreadable', settings: {}, privileged: false },
+  ])('are still compared with what they were: $name', async ({ settings, privileged }) => {
+    const { clock, disk, pod } = await onDisk({ privileged });
+    if (!privileged) disk.chmod('a', 0);
+    clock.ms += 60_000;
+    await pod.capture(settings);
+    disk.remove('b/one');
+    disk.remove('c/two');
+    clock.ms += 60_000;
+    const second = await pod.capture(settings);
+    expect(second.volumes[0]?.scan).toBe('cached');
+    expect(toHex(second.root)).toBe(await freshRoot(pod, disk, settings));
+  });
+
+  test('do not make a volume at rest look as if it moved', async () => {
+    const { clock, pod } = await onDisk();
+    await pod.capture({ exclude: ['a'] });
+    clock.ms += 60_000;
+    const second = await pod.capture({ exclude: ['a'] });
+    expect([second.consistency, second.passes]).toEqual(['converged', 2]);
+    expect(second.newBytes).toBe(0);
+  });
+});
+
+describe('a volume at rest converges', () => {
+  test('with a socket made a moment ago', async () => {
+    const { disk, pod } = await onDisk();
+    disk.socket('a/socket');
+    const outcome = await pod.capture();
+    expect([outcome.consistency, outcome.passes]).toEqual(['converged', 2]);
+  });
+
+  test('with a file that cannot be read, and says that it is incomplete', async () => {
+    const { disk, pod } = await onDisk({ privileged: false });
+    disk.chmod('b/one', 0);
+    const outcome = await pod.capture();
+    expect([outcome.consistency, outcome.incomplete]).toEqual(['converged', true]);
+    expect(outcome.volumes[0]?.skipped).toEqual([{ reason: 'unreadable', count: 1, names: ['b/one'] }]);
+  });
+});
+
+describe('a checkpoint that did not converge', () => {
+  test('names what was written within the tick of the clock in which it was read', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    disk.writeFile('torn', seededRandom('torn').bytes(8192));
+    files.readBytesMax = 4096;
+    let reads = 0;
+    files.beforeCall = ({ operation, path }) => {
+      // Between two reads, and no clock moves: stamps are the same before and after.
+      if (operation === 'read' && path === 'torn' && ++reads === 2) disk.writeAt('torn', 0, 'other');
+    };
+    const outcome = await pod.capture({ extraPassesMax: 0 });
+    expect(outcome.consistency).toBe('fuzzy');
+    expect(outcome.volumes[0]?.fuzzyNames).toContain('torn');
+    files.beforeCall = undefined;
+    clock.ms += 60_000;
+    const settled = await pod.capture();
+    expect([settled.consistency, settled.volumes[0]?.fuzzyCount]).toEqual(['converged', 0]);
+    expect(toHex(settled.root)).toBe(await freshRoot(pod, disk, {}));
+  });
+});
+
+describe('a capture that fails leaves no descriptor open', () => {
+  test.each(['stat', 'openDirectory', 'list'])('at each call of %s', async (operation) => {
+    for (let nth = 1; nth < 12; nth++) {
+      const { files, pod } = await onDisk();
+      let calls = 0;
+      files.beforeCall = (call) => {
+        if (call.operation === operation && ++calls === nth) throw new FileTreeError('EMFILE', operation);
+      };
+      await pod.capture().catch(() => undefined);
+      expect(files.openDescriptors).toEqual([]);
+    }
+  });
+
+  test('at each answer of the store', async () => {
+    for (const failing of ['get', 'getRange'] as const) {
+      const { clock, disk, files, pod } = await onDisk();
+      await pod.capture({ inlineBytesMax: failing === 'get' ? 262_144 : 0 });
+      clock.ms += 60_000;
+      for (const directory of ['a', 'b', 'c']) disk.writeFile(`${directory}/one`, 'again');
+      pod.store[failing] = () => Promise.reject(new Error('the store fails'));
+      await expect(pod.capture()).rejects.toThrow('the store fails');
+      expect(files.openDescriptors).toEqual([]);
+    }
+  });
+});
