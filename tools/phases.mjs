@@ -14,7 +14,6 @@ import { join } from 'node:path';
  *   `{"passed": n, "failed": n}` for each runner, or else on stdout as a last such line or as `N passed, N failed`. A
  *   phase that is not counted is one check, passed or failed.
  * @property {number} [minutesMax] after which it is killed and has failed
- * @property {string} [needs] a file without which it is left out
  */
 
 const SUMMARY = /^(\d+) passed, (\d+) failed$/;
@@ -29,10 +28,6 @@ const SUMMARY = /^(\d+) passed, (\d+) failed$/;
 export async function runPhases(phases, { cwd }) {
   const results = [];
   for (const phase of phases) {
-    if (phase.needs !== undefined && !existsSync(join(cwd, phase.needs))) {
-      process.stdout.write(`\n==== ${phase.name}: LEFT OUT, ${phase.needs} is not there\n`);
-      continue;
-    }
     process.stdout.write(`\n==== ${phase.name}: ${phase.command.join(' ')}\n`);
     results.push(await runPhase(phase, cwd));
   }
