@@ -11,6 +11,7 @@ import type { LocalCache } from '../../src/engine/ports/local-cache.ts';
 import type { ObjectReader } from '../../src/engine/ports/object-store.ts';
 import type { RandomSource } from '../../src/engine/ports/random.ts';
 import type { RestoreMark, RestoreMarker } from '../../src/engine/ports/restore-marker.ts';
+import { createRehydrateLane, type RehydrateLaneSettings } from '../../src/engine/rehydrate/rehydrate-lane.ts';
 import {
   type RehydrateOptions,
   type RehydrateOutcome,
@@ -105,4 +106,37 @@ function pick<Source extends object, Key extends keyof Source>(
     if (source[key] !== undefined) picked[key] = source[key] as Exclude<Source[Key], undefined>;
   }
   return picked;
+}
+
+/** Real lanes in the calling thread: settings are cloned as for a worker, jobs of different lanes end in any order. */
+export function lanesOf(files: FileTreeWriter): LaneStarter {
+  return {
+    start: async (kind, count, settings) => {
+      if (kind !== 'rehydrate') throw new Error('lanes of a restore');
+      const lanes = Array.from({ length: count }, () => ({
+        lane: createRehydrateLane({ files, compressor }, structuredClone(settings) as RehydrateLaneSettings),
+        last: Promise.resolve() as Promise<unknown>,
+      }));
+      let turn = 0;
+      return {
+        size: count,
+        run: async (number, job) => {
+          const chosen = lanes[number];
+          if (chosen === undefined) throw new Error(`there is no lane ${number}`);
+          const ready = chosen.last;
+          const waits = (turn++ * 7) % 5;
+          const reply = (async () => {
+            await ready.catch(() => undefined);
+            for (let i = 0; i < waits; i++) await new Promise((resolve) => setImmediate(resolve));
+            return chosen.lane.run(job);
+          })();
+          chosen.last = reply;
+          return await reply;
+        },
+        close: async () => {
+          await Promise.allSettled(lanes.map(({ last }) => last));
+        },
+      };
+    },
+  };
 }

@@ -265,7 +265,10 @@ class Audit {
     const r = new ByteReader(value, 'entry');
     r.u8();
     if (code === typeCode.hardlink) {
-      if (first === undefined || !sameBytes(first, r.blob())) return this.#changed(frame, index);
+      const target = r.blob();
+      // Without its first name it got the content by itself.
+      const alone = selects !== undefined && !selects(target);
+      if (!alone && (first === undefined || !sameBytes(first, target))) return this.#changed(frame, index);
       return this.#nextEntry();
     }
     if (code === typeCode.file) {

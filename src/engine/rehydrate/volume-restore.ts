@@ -9,10 +9,10 @@
 import { decodeEntry } from '../format/entry-codec.ts';
 import { contentId, type DomainKeys } from '../format/keys.ts';
 import type { LeafNode } from '../format/tree-node.ts';
-import { compareBytes, equalBytes, utf8Bytes } from '../model/bytes.ts';
+import { compareBytes, emptyBytes, equalBytes, utf8Bytes } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
 import type { Entry, EntryMeta } from '../model/entry.ts';
-import { HoldfastError, isHoldfastError } from '../model/errors.ts';
+import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
 import { pathText } from '../model/glob.ts';
 import { displayPath, lastComponent } from '../model/rel-path.ts';
 import { fileType } from '../model/stat-record.ts';
@@ -574,6 +574,8 @@ export class VolumeRestore {
     } finally {
       directory.release();
     }
+    // The walk may leave many at once, and each is open until it has its metadata.
+    this.#finishSimple();
   }
 
   // ---- waiting
@@ -620,26 +622,57 @@ export class VolumeRestore {
   /** Gives metadata to the directories that are complete. */
   async #finishReady(): Promise<void> {
     for (;;) {
+      this.#finishSimple();
       const directory = this.#ready.pop();
       if (directory === undefined) return;
       try {
-        if (this.#pass === 'rest' && directory.entry !== undefined) await this.#finish(directory, directory.entry);
+        const entry = this.#entryOf(directory);
+        const xattrs = await this.#plainXattrs(directory.key, entry);
+        if (xattrs !== undefined) this.#finish(directory, entry, xattrs);
       } finally {
         directory.close();
       }
     }
   }
 
-  async #finish(
-    directory: TargetDirectory,
-    { value, placement }: { readonly value: Uint8Array; readonly placement: Uint8Array },
-  ): Promise<void> {
+  /** The same at once, for all but those with large xattrs. */
+  #finishSimple(): void {
+    const later: TargetDirectory[] = [];
+    for (;;) {
+      const directory = this.#ready.pop();
+      if (directory === undefined) break;
+      if (this.#pass === 'first' || directory.entry === undefined) {
+        directory.close();
+        continue;
+      }
+      const entry = this.#entryOf(directory);
+      if (entry.xattrs.some(({ value }) => value.kind === 'chunk')) {
+        later.push(directory);
+        continue;
+      }
+      const xattrs = entry.xattrs.map(({ name, value }): PlainXattr => {
+        return { name, value: value.kind === 'inline' ? value.bytes : emptyBytes };
+      });
+      try {
+        this.#finish(directory, entry, xattrs);
+      } finally {
+        directory.close();
+      }
+    }
+    this.#ready = later;
+  }
+
+  #entryOf(directory: TargetDirectory): EntryMeta {
+    const stored = directory.entry;
+    invariant(stored !== undefined, 'a directory that gets metadata has an entry');
+    const entry = decodeEntry(stored.value, stored.placement);
+    invariant(entry.type === 'directory', 'a directory has the entry of one');
+    return entry;
+  }
+
+  #finish(directory: TargetDirectory, entry: EntryMeta, xattrs: readonly PlainXattr[]): void {
     const { files, onDegraded } = this.#options;
     const { key, descriptor } = directory;
-    const entry = decodeEntry(value, placement);
-    if (entry.type !== 'directory') throw new HoldfastError('E_INTERNAL', 'a directory has the entry of one');
-    const xattrs = await this.#plainXattrs(key, entry);
-    if (xattrs === undefined) return;
     try {
       if (directory.existing !== undefined) removeOtherXattrs(files, descriptor, xattrs);
       const owner = this.#needsOwner(directory, entry);
