@@ -556,7 +556,7 @@ class Agent {
           ...this.#profile.settings,
           extraPassesMax: Math.max(1, this.#profile.settings.extraPassesMax),
         };
-        return await this.#capture(writer, settings);
+        return await this.#capture(writer, settings, 0);
       } catch (error) {
         if (!isHoldfastError(error, 'E_DIVERGED') || attempt > 0) throw error;
         await this.#giveIn();
@@ -660,12 +660,16 @@ class Agent {
     }
   }
 
-  async #capture(writer: LineageWriter, settings: Omit<CaptureSettings, 'volumes'>): Promise<CaptureOutcome> {
+  async #capture(
+    writer: LineageWriter,
+    settings: Omit<CaptureSettings, 'volumes'>,
+    interrupted = 0.04,
+  ): Promise<CaptureOutcome> {
     const { process } = this;
     const { machine } = process;
     const world = this.#world;
     const aborting = new AbortController();
-    const abort = this.#chance.happens(0.04) ? this.#chance.below(60) : -1;
+    const abort = this.#chance.happens(interrupted) ? this.#chance.below(60) : -1;
     const broken = world.broken;
     machine.watch();
     this.#store.passes = 0;

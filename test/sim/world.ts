@@ -207,6 +207,12 @@ export class World implements ObjectWriter {
     const above = head === undefined || slot > head.header.slot;
     this.scheduler.note(`log: ${kind} ${slot} of epoch ${epoch}${above ? '' : ', in a gap'}`);
     this.count(above ? kind : 'late, in a gap');
+    if (!above && this.trimmed.has(slot)) {
+      // The echo of a trimmed record brings it back; another record means nothing there.
+      const before = this.records.get(slot);
+      if (before !== undefined && equalBytes(before.record.header.id, record.header.id)) this.trimmed.delete(slot);
+      return;
+    }
     this.records.set(slot, { record, counts: above, content: undefined });
     this.#checks.push(async () => this.checkAcknowledged());
     if (!above) return;
@@ -314,8 +320,9 @@ export class World implements ObjectWriter {
     if (volume.incomplete) this.count('incomplete');
     this.count(consistency ?? 'no consistency');
     const isMissing = (path: string): boolean => missing.some((one) => path === one || path.startsWith(`${one}/`));
+    const versions = missing.length === 0 ? sent.versions : sent.versions.map((one) => without(one, isMissing));
     if (consistency !== 'fuzzy') {
-      const wrong = closest(sent.versions, content.description, isMissing);
+      const wrong = closest(versions, content.description, isMissing);
       if (wrong !== undefined) {
         throw new Violation(`${name} is ${consistency}, but its disk never was like that: ${wrong}`);
       }
@@ -327,14 +334,17 @@ export class World implements ObjectWriter {
     const excepted = (path: string): boolean =>
       path === '.' || isMissing(path) || moved.has(path) || fuzzyNames.some((one) => path.startsWith(`${one}/`));
     for (const [path, line] of content.description) {
-      if (excepted(path) || sent.versions.some((version) => version.get(path) === line)) continue;
+      if (excepted(path) || versions.some((version) => version.get(path) === line)) continue;
       // A name may have been linked after its group was passed by: each of the two then stands by itself.
       const inode = inodeLine(content.description, path);
-      if (sent.versions.some((version) => inodeLine(version, path) === inode)) continue;
+      if (versions.some((version) => inodeLine(version, path) === inode)) continue;
       throw new Violation(`${name} is fuzzy and does not name ${path}, which never was ${line}`);
     }
     if (sent.passes < 2) return;
-    const wrong = closest(sent.versions, content.description, excepted);
+    // A name whose first name moved is told by another one.
+    const told = (path: string, line: string): boolean =>
+      excepted(path) || (line.startsWith('= ') && excepted(line.slice(2)));
+    const wrong = closest(versions, content.description, told);
     if (wrong !== undefined) {
       throw new Violation(`${name} is fuzzy, but what it does not name was never together on its disk: ${wrong}`);
     }
@@ -363,11 +373,29 @@ export class World implements ObjectWriter {
   }
 }
 
+/** Where the first name of a group is missing, the next one stands for it. */
+function without(version: Description, isMissing: (path: string) => boolean): Description {
+  const firsts = new Map<string, string>();
+  const left = new Map<string, string>();
+  for (const [path, line] of version) {
+    if (isMissing(path)) continue;
+    const target = line.startsWith('= ') ? line.slice(2) : undefined;
+    if (target === undefined || !isMissing(target)) {
+      left.set(path, line);
+      continue;
+    }
+    const first = firsts.get(target);
+    left.set(path, first === undefined ? (version.get(target) ?? line) : `= ${first}`);
+    if (first === undefined) firsts.set(target, path);
+  }
+  return left;
+}
+
 /** Undefined when some version agrees; else how the most similar one differs. */
 function closest(
   versions: readonly Description[],
   got: Description,
-  excepted: (path: string) => boolean,
+  excepted: (path: string, line: string) => boolean,
 ): string | undefined {
   let fewest: readonly string[] | undefined;
   for (const version of versions) {

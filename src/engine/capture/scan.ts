@@ -151,6 +151,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
   const rootDevice = rootStat.device;
   /** Device and inode → first key in key order. */
   const groups = new Map<string, Uint8Array>();
+  const groupsRead = new Set<string>();
   let operations: ScanOperation[] = [];
   let readBytes = 0;
   let directoriesHeld = 0;
@@ -331,7 +332,10 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         next?.tag(position.block, position.index, tag);
         totals.files++;
         if (first !== undefined) {
-          if (changed || dirty) operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
+          // When its first name is read it may turn out to be gone, and the others with it.
+          if (changed || dirty || groupsRead.has(group)) {
+            operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
+          }
           continue;
         }
         totals.bytes += readI64(view, at + statOffset.size);
@@ -343,6 +347,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
       if (changed || doubtful) {
         const size = type === fileType.regular ? readI64(view, at + statOffset.size) : 0;
+        if (group !== '') groupsRead.add(group);
         const handle = openHandle(frame);
         handle.hold();
         if (handle !== lastHeld) directoriesHeld++;

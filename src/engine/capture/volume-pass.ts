@@ -20,6 +20,7 @@ import type { LeafItem } from '../format/tree-node.ts';
 import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
 import { type Hint, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
+import { metaOf } from './read-name.ts';
 import {
   type CachePosition,
   releaseOperations,
@@ -128,8 +129,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
 
   const merge = request.previous === undefined && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
   const job = new ReadJobWriter();
-  const linkValue = new ByteWriter(512);
-  const linkPlacement = new ByteWriter(16);
+  const madeValue = new ByteWriter(512);
+  const madePlacement = new ByteWriter(16);
 
   const applyRead = async (operation: Extract<ScanOperation, { kind: 'read' }>, r: ByteReader): Promise<void> => {
     const { key, position, group } = operation;
@@ -140,7 +141,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     readNames++;
     // What cannot be read is missing, and said to be; it does not move as long as it stays so.
     const moves = operation.changed || ((flags & readFlag.moved) !== 0 && status !== readStatus.unreadable);
-    const doubtful = operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy)) !== 0;
+    const doubtful = operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy | readFlag.moved)) !== 0;
     if (moves) moved.add(key);
     if (doubtful && status === readStatus.stored) unproven.add(key);
     if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
@@ -165,7 +166,16 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     } else {
       skip(key, 'vanished');
     }
-    const wait = editor.delete(key);
+    let wait: void | Promise<void>;
+    if ((viewOf(operation.stat).getUint32(0, true) & fileTypeMask) === fileType.directory) {
+      // What it holds may be in the tree already, or come yet: it stands there as it was listed, and is looked at again.
+      madeValue.reset();
+      madePlacement.reset();
+      encodeEntry({ type: 'directory', ...metaOf(operation.stat, []) }, madeValue, madePlacement);
+      wait = editor.put(key, madeValue.take(), madePlacement.take());
+    } else {
+      wait = editor.delete(key);
+    }
     if (wait !== undefined) await wait;
   };
 
@@ -188,10 +198,10 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
             skip(operation.key, 'unreadable');
             wait = editor.delete(operation.key);
           } else {
-            linkValue.reset();
-            linkPlacement.reset();
-            encodeEntry({ type: 'hardlink', target: operation.target }, linkValue, linkPlacement);
-            wait = editor.put(operation.key, linkValue.take(), linkPlacement.take());
+            madeValue.reset();
+            madePlacement.reset();
+            encodeEntry({ type: 'hardlink', target: operation.target }, madeValue, madePlacement);
+            wait = editor.put(operation.key, madeValue.take(), madePlacement.take());
           }
         } else if (operation.kind === 'delete') {
           move(operation.key);
@@ -215,6 +225,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   const submit = async (batch: ScanBatch): Promise<void> => {
     let operations: readonly ScanOperation[] = batch.operations;
     try {
+      request.signal?.throwIfAborted();
       if (merge !== undefined) operations = await merge.align(operations);
       for (const operation of operations) {
         if (operation.kind !== 'read') continue;
@@ -250,8 +261,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   });
   try {
     for (const batch of scan) {
-      request.signal?.throwIfAborted();
       if (batch.operations.length === 0) {
+        request.signal?.throwIfAborted();
         request.progress.onScan(totals);
         // Without anything to read nothing else lets timers, signals and uploads have their turn.
         await request.breathe();

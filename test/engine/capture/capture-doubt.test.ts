@@ -2,11 +2,13 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { toHex } from '../../../src/engine/model/bytes.ts';
+import { displayPath } from '../../../src/engine/model/rel-path.ts';
 import { FileTreeError } from '../../../src/engine/ports/file-tree.ts';
+import { scanTree } from '../../../src/engine/tree/tree-reader.ts';
 import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
 
-async function onDisk(options: { readonly privileged?: boolean } = {}): Promise<{
+async function onDisk(options: { readonly privileged?: boolean; readonly type?: string } = {}): Promise<{
   clock: ManualClock;
   disk: MemoryFileSystem;
   files: MemoryFileTree;
@@ -30,6 +32,18 @@ async function freshRoot(pod: Pod, disk: MemoryFileSystem, settings: Parameters<
   const files = new MemoryFileTree(disk);
   const other = await Pod.start({ files, clock: pod.clock, access: pod.access, holder: 'fresh', cache: undefined });
   return toHex((await other.capture(settings)).root);
+}
+
+/** Of the newest checkpoint. */
+async function pathsOf(pod: Pod): Promise<string[]> {
+  const { base } = await pod.writer();
+  const root = base?.volumes[0]?.root;
+  if (root === undefined) return [];
+  const paths: string[] = [];
+  for await (const items of scanTree(root, pod.sourceOf(base), pod.access.keys)) {
+    for (const { key } of items) paths.push(displayPath(key));
+  }
+  return paths;
 }
 
 describe('after a directory that was not walked, its neighbours', () => {
@@ -97,6 +111,36 @@ describe('a checkpoint that did not converge', () => {
   });
 });
 
+describe('whatever moves during a capture, its tree stays one that can be restored', () => {
+  test('a directory that is gone before its own entry is read still stands above what was read in it', async () => {
+    const { disk, files, pod } = await onDisk();
+    files.beforeCall = ({ operation, path }) => {
+      if (operation === 'statNameInto' && path === 'b' && disk.exists('b')) disk.rename('b', 'moved');
+    };
+    const outcome = await pod.capture({ extraPassesMax: 0 });
+    expect(await pathsOf(pod)).toEqual(['a', 'a/one', 'a/two', 'b', 'b/one', 'b/two', 'c', 'c/one', 'c/two']);
+    expect(outcome.volumes[0]?.skipped).toEqual([{ reason: 'vanished', count: 1, names: ['b'] }]);
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk, {}));
+  });
+
+  test('no name stays of a file whose first name was gone when it was read', async () => {
+    const { clock, disk, files, pod } = await onDisk({ type: 'tmpfs' });
+    disk.link('a/one', 'c/link');
+    clock.ms += 60_000;
+    await pod.capture();
+    files.beforeCall = ({ operation, path }) => {
+      if (operation === 'openFile' && path === 'a/one' && disk.exists(path)) disk.remove(path);
+    };
+    const outcome = await pod.capture({ extraPassesMax: 0 });
+    expect(outcome.volumes[0]?.skipped).toEqual([
+      { reason: 'vanished', count: 1, names: ['a/one'] },
+      { reason: 'unreadable', count: 1, names: ['c/link'] },
+    ]);
+    expect(await pathsOf(pod)).not.toContain('c/link');
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk, {}));
+  });
+});
+
 describe('a capture that fails leaves no descriptor open', () => {
   test.each(['stat', 'openDirectory', 'list'])('at each call of %s', async (operation) => {
     for (let nth = 1; nth < 12; nth++) {
@@ -106,6 +150,19 @@ describe('a capture that fails leaves no descriptor open', () => {
         if (call.operation === operation && ++calls === nth) throw new FileTreeError('EMFILE', operation);
       };
       await pod.capture().catch(() => undefined);
+      expect(files.openDescriptors).toEqual([]);
+    }
+  });
+
+  test('when it is interrupted', async () => {
+    for (let reports = 1; reports < 8; reports++) {
+      const { files, pod } = await onDisk();
+      const aborting = new AbortController();
+      let left = reports;
+      files.beforeCall = ({ operation }) => {
+        if (operation === 'list' && --left === 0) aborting.abort();
+      };
+      await pod.capture({ signal: aborting.signal }).catch(() => undefined);
       expect(files.openDescriptors).toEqual([]);
     }
   });
