@@ -11,8 +11,9 @@ import { type DomainKeys, setRoot } from '../format/keys.ts';
 import type { PackSummary } from '../format/pack.ts';
 import { packName } from '../format/pack.ts';
 import { mixSalt } from '../format/pack-seal.ts';
+import { equalBytes } from '../model/bytes.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
-import type { EntryMeta, Place } from '../model/entry.ts';
+import type { EntryMeta, Place, Xattr } from '../model/entry.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import { type LineageName, nextSlot, type RecordId, type Slot, toSlot, type VolumeName } from '../model/ids.ts';
 import { writeStat, viewOf } from '../model/stat-record.ts';
@@ -39,7 +40,7 @@ import { statBytes } from './lane-job.ts';
 import { type InlinePack, PackUploads } from './pack-uploads.ts';
 import type { ChunkTarget } from './read-content.ts';
 import { ReadLanes } from './read-lanes.ts';
-import { metaOf } from './read-name.ts';
+import { keepXattrs, metaOf } from './read-name.ts';
 import type { Selection } from './select.ts';
 import { StagedNodes } from './staged-nodes.ts';
 import type { ScanTotals } from './scan.ts';
@@ -365,7 +366,7 @@ class CaptureRun {
         source,
         root,
         tree: inBase?.root ?? emptyTree(this.#target.keys),
-        rootMeta: noMeta,
+        rootMeta: inBase?.rootMeta ?? noMeta,
         last: undefined,
         newBytes: 0,
         scan: 'full',
@@ -457,10 +458,20 @@ class CaptureRun {
     const { files } = this.#ports;
     const bytes = new Uint8Array(statBytes);
     writeStat(viewOf(bytes), 0, files.stat(volume.root));
-    const xattrs = files
-      .xattrs(volume.root)
-      .filter((xattr) => xattr.value.length <= 256)
-      .map(({ name, value }) => ({ name, value: { kind: 'inline' as const, bytes: value } }));
+    const xattrs = keepXattrs(files.xattrs(volume.root), this.#target.keys, (id, value) => {
+      const target = this.#ownTarget();
+      let place: Place | undefined;
+      for (const { value: known } of volume.rootMeta.xattrs) {
+        if (known.kind === 'chunk' && equalIds(known.id, id)) place = known.place;
+      }
+      if (place === undefined) {
+        place = target.addData(value, 0, value.length);
+        volume.newBytes += value.length;
+        this.#newBytes += value.length;
+      }
+      target.refer(place);
+      return place;
+    });
     return metaOf(bytes, xattrs);
   }
 
@@ -654,8 +665,20 @@ function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): VolumeOut
 
 function sameMeta(a: EntryMeta, b: EntryMeta): boolean {
   return (
-    a.mode === b.mode && a.uid === b.uid && a.gid === b.gid && a.mtimeSec === b.mtimeSec && a.mtimeNsec === b.mtimeNsec
+    a.mode === b.mode &&
+    a.uid === b.uid &&
+    a.gid === b.gid &&
+    a.mtimeSec === b.mtimeSec &&
+    a.mtimeNsec === b.mtimeNsec &&
+    a.xattrs.length === b.xattrs.length &&
+    a.xattrs.every((xattr, i) => sameXattr(xattr, b.xattrs[i] as Xattr))
   );
+}
+
+function sameXattr(a: Xattr, b: Xattr): boolean {
+  if (!equalBytes(a.name, b.name)) return false;
+  if (a.value.kind === 'inline') return b.value.kind === 'inline' && equalBytes(a.value.bytes, b.value.bytes);
+  return b.value.kind === 'chunk' && equalIds(a.value.id, b.value.id);
 }
 
 function equalIds(a: Uint8Array, b: Uint8Array): boolean {

@@ -89,9 +89,10 @@ export class ReadLanes {
   }
 
   async close(): Promise<void> {
-    const pool = this.#pool;
+    // Lanes that never came up have failed the reads that wanted them, and there is nothing to close.
+    const pool = await this.#pool?.catch(() => undefined);
     this.#pool = undefined;
-    if (pool !== undefined) await (await pool).close();
+    await pool?.close();
   }
 
   #start(starter: LaneStarter): void {

@@ -9,7 +9,15 @@ import type { DomainKeys } from '../format/keys.ts';
 import { contentId } from '../format/keys.ts';
 import { encodeEntry } from '../format/entry-codec.ts';
 import type { ByteWriter } from '../model/bytes.ts';
-import { type Entry, type EntryMeta, excludedXattrs, type Xattr, xattrInlineBytesMax } from '../model/entry.ts';
+import {
+  type Entry,
+  type EntryMeta,
+  excludedXattrs,
+  type Place,
+  type Xattr,
+  xattrInlineBytesMax,
+} from '../model/entry.ts';
+import type { ContentId } from '../model/ids.ts';
 import { fileType, fileTypeMask, readStat, viewOf } from '../model/stat-record.ts';
 import { type Descriptor, FileTreeError, type FileTreeReader, type NameAt, type RawXattr } from '../ports/file-tree.ts';
 import { type Hint, readFlag, readStatus, statBytes } from './lane-job.ts';
@@ -141,16 +149,8 @@ export class NameReader {
     return { status: readStatus.stored, flags, errno: '', newBytes: this.#newBytes, bytes: 0 };
   }
 
-  #xattrs(raw: readonly RawXattr[], target: ChunkTarget): Xattr[] {
-    if (raw.length === 0) return noXattrs;
-    const xattrs: Xattr[] = [];
-    for (const { name, value } of raw) {
-      if (value.length > xattrBytesMax || excluded.has(asciiText(name))) continue;
-      if (value.length <= xattrInlineBytesMax) {
-        xattrs.push({ name, value: { kind: 'inline', bytes: value } });
-        continue;
-      }
-      const id = contentId(this.#keys, value, 0, value.length);
+  #xattrs(raw: readonly RawXattr[], target: ChunkTarget): readonly Xattr[] {
+    return keepXattrs(raw, this.#keys, (id, value) => {
       let place = this.#session.find(id, value.length);
       if (place === undefined) {
         place = target.addData(value, 0, value.length);
@@ -158,13 +158,32 @@ export class NameReader {
         this.#newBytes += value.length;
       }
       target.refer(place);
-      xattrs.push({ name, value: { kind: 'chunk', bytes: value.length, id, place } });
-    }
-    return xattrs;
+      return place;
+    });
   }
 }
 
-const noXattrs: Xattr[] = [];
+/** The xattrs that an entry keeps; `store` gives the place of a value that is too large to stand in it. */
+export function keepXattrs(
+  raw: readonly RawXattr[],
+  keys: DomainKeys,
+  store: (id: ContentId, value: Uint8Array) => Place,
+): readonly Xattr[] {
+  if (raw.length === 0) return noXattrs;
+  const xattrs: Xattr[] = [];
+  for (const { name, value } of raw) {
+    if (value.length > xattrBytesMax || excluded.has(asciiText(name))) continue;
+    if (value.length <= xattrInlineBytesMax) {
+      xattrs.push({ name, value: { kind: 'inline', bytes: value } });
+      continue;
+    }
+    const id = contentId(keys, value, 0, value.length);
+    xattrs.push({ name, value: { kind: 'chunk', bytes: value.length, id, place: store(id, value) } });
+  }
+  return xattrs;
+}
+
+const noXattrs: readonly Xattr[] = [];
 const changedType: NameRead = {
   status: readStatus.changedType,
   flags: readFlag.moved,

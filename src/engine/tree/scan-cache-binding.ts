@@ -2,6 +2,7 @@
  * Which scan cache describes which checkpoint. Capture leaves one behind for the next capture, and a restore for the first
  * one after it; both must mean the same by a name.
  */
+import { createHash } from 'node:crypto';
 import { toHex, utf8Bytes } from '../model/bytes.ts';
 import type { LineageName, RecordId, VolumeName } from '../model/ids.ts';
 import type { LocalCache } from '../ports/local-cache.ts';
@@ -15,9 +16,11 @@ export interface ScannedVolume {
   readonly selection: string;
 }
 
-/** What a cache must say of itself to be used. */
+/** What a cache must say of itself to be used: a digest, since path and selection may be of any length. */
 export function scanCacheIdentity({ lineage, volume, path, selection }: ScannedVolume): string {
-  return JSON.stringify([lineage, volume, path, selection]);
+  return createHash('sha256')
+    .update(JSON.stringify([lineage, volume, path, selection]))
+    .digest('hex');
 }
 
 /** A name for a new cache of the volume; `unique` makes it differ from the one before. */
