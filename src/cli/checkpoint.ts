@@ -20,7 +20,7 @@ import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { Host } from './host.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
-import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { baseSource, formOf, isWithin, repositoryOf, stateDirectoryOf } from './session.ts';
 
@@ -330,7 +330,7 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
   const bytes = volumes.reduce((total, volume) => total + volume.bytes, 0);
   const head = committed === undefined ? 'Dry run' : `Checkpoint ${committed.slot}`;
   stdout.write(
-    `${styled(stdout, 'bold', head)} of ${facts.lineage}: ${formatCount(files)} files, ${formatBytes(bytes)}, ` +
+    `${styled(stdout, 'bold', head)} of ${facts.lineage}: ${formatFiles(files)}, ${formatBytes(bytes)}, ` +
       `${outcome.consistency}, in ${formatSeconds(facts.seconds)}\n`,
   );
   stdout.write(`  root    ${toHex(outcome.root)}\n`);

@@ -1,6 +1,6 @@
 /** One line at a terminal that says how far a long run is; nothing anywhere else. */
 import type { Host } from './host.ts';
-import { formatBytes, formatCount, formatSeconds, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, formatSeconds, styled } from './print.ts';
 
 export interface ProgressView {
   readonly label: string;
@@ -66,7 +66,7 @@ function lineOf(view: ProgressView, seconds: number): string {
   }
   if (steps !== undefined) parts.push(`${formatCount(steps.done)} of ${formatCount(steps.total)}`);
   else {
-    parts.push(`${formatCount(files)} files`, formatBytes(bytes));
+    parts.push(`${formatFiles(files)}`, formatBytes(bytes));
     if (rate > 0) parts.push(`${formatBytes(rate)}/s`);
   }
   // At first the rate says little; near the end it is over before it is read.

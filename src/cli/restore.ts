@@ -16,7 +16,7 @@ import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-
 import { shortTime, timeText } from './describe-record.ts';
 import type { Host } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
-import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { formOf, isWithin, noArguments, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
 
@@ -166,7 +166,7 @@ function sayFirst(host: Host, form: 'text' | 'json', { volume, files, bytes, sec
     return;
   }
   host.stdout.write(
-    `${styled(host.stdout, 'green', 'First')} of ${volume}: ${formatCount(files)} files, ${formatBytes(bytes)} ` +
+    `${styled(host.stdout, 'green', 'First')} of ${volume}: ${formatFiles(files)}, ${formatBytes(bytes)} ` +
       `are complete after ${formatSeconds(seconds)}\n`,
   );
 }
@@ -223,7 +223,7 @@ function printSummary(
   const { header } = source.record;
   stdout.write(
     `${styled(stdout, 'bold', `Restored checkpoint ${header.slot}`)} of ${source.lineage} (${shortTime(header.timeMs)}, ` +
-      `${header.consistency}): ${formatCount(outcome.files)} files, ${formatBytes(outcome.bytes)}, ` +
+      `${header.consistency}): ${formatFiles(outcome.files)}, ${formatBytes(outcome.bytes)}, ` +
       `in ${formatSeconds(seconds)}\n`,
   );
   for (const volume of outcome.volumes) {

@@ -4,7 +4,7 @@ import { toHex } from '../engine/model/bytes.ts';
 import { bodyJson, headerJson, shortTime, storedBytesOf } from './describe-record.ts';
 import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
-import { formatBytes, formatCount, printTable, shortList, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, printTable, shortList, styled } from './print.ts';
 import { formOf, openLineage, recordAt } from './session.ts';
 
 export async function show(host: Host, parsed: Parsed): Promise<number> {
@@ -49,10 +49,7 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     ['id', toHex(header.id)],
     ['digest', toHex(record.digest)],
     ['consistency', `${header.consistency}${header.suspect ? ', suspect' : ''}`],
-    [
-      'content',
-      `${formatCount(totals.files)} files, ${formatCount(totals.entries)} names, ${formatBytes(totals.bytes)}`,
-    ],
+    ['content', `${formatFiles(totals.files)}, ${formatCount(totals.entries)} names, ${formatBytes(totals.bytes)}`],
     ['new', `${formatBytes(totals.newBytes)}, stored as ${formatBytes(storedBytesOf(record))}`],
     ['written by', `${header.holderName} (${header.holder}), claim ${header.epoch}`],
     ['after', predecessor === undefined ? 'nothing' : `record ${predecessor.slot}`],
@@ -66,7 +63,7 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
   );
   for (const { name, root, skipped, fuzzyCount, fuzzyNames } of body.volumes) {
     stdout.write(
-      `${styled(stdout, 'bold', `volume ${name}`)}: ${formatCount(root.sums.files)} files, ` +
+      `${styled(stdout, 'bold', `volume ${name}`)}: ${formatFiles(root.sums.files)}, ` +
         `${formatBytes(root.sums.bytes)}\n  root  ${toHex(root.id)}\n`,
     );
     for (const { reason, count, names } of skipped) {

@@ -11,7 +11,7 @@ import { timeText } from './describe-record.ts';
 import type { Counted, Host } from './host.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import { type Parsed, usage } from './options.ts';
-import { formatBytes, formatCount, formatSeconds, shortList, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { type Progress, showProgress } from './progress.ts';
 import { formOf, noArguments, repositoryOf, selectorOf } from './session.ts';
 
@@ -189,7 +189,7 @@ function printReport(
       const state = outcome.sound ? styled(stdout, 'green', 'sound') : styled(stdout, 'red', 'DAMAGED');
       const what = readData ? 'read and proven' : 'found in their places';
       stdout.write(
-        `${lineage} ${slot}: ${state}, ${formatCount(outcome.files)} files, ${formatBytes(outcome.bytes)} ${what}\n`,
+        `${lineage} ${slot}: ${state}, ${formatFiles(outcome.files)}, ${formatBytes(outcome.bytes)} ${what}\n`,
       );
       const { objects, objectCount, subtrees, files } = outcome.damage;
       for (const { key, pack, why, names, files: cost } of objects) {
@@ -201,10 +201,10 @@ function printReport(
         stdout.write(`  and ${formatCount(objectCount - objects.length)} objects more\n`);
       for (const { from, to, files: cost, why } of subtrees) {
         stdout.write(`  ${styled(stdout, 'red', `names from ${from || 'the first'} to ${to ?? 'the last'}`)}\n`);
-        stdout.write(`    ${why}, costs ${formatCount(cost)} files\n`);
+        stdout.write(`    ${why}, costs ${formatFiles(cost)}\n`);
       }
       if (!outcome.sound) {
-        const lost = files > 0 ? `${formatCount(files)} files` : 'no file of this checkpoint; an older one may need it';
+        const lost = files > 0 ? `${formatFiles(files)}` : 'no file of this checkpoint; an older one may need it';
         stdout.write(`  lost: ${lost}\n`);
       }
     }

@@ -116,7 +116,7 @@ describe('the command line', () => {
     const ran = await work.run(['restore', '--target', work.at('ordered'), '--first', 'small']);
     expect(ran).toMatchObject({ code: 0, stderr: '' });
     const [line = ''] = ran.stdout.split('\n');
-    expect(line).toMatch(/^First of data: 1 files, 5 B are complete after /);
+    expect(line).toMatch(/^First of data: 1 file, 5 B are complete after /);
     expect(ran.stdout).toMatch(/, equal\n/);
   });
 

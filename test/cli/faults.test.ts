@@ -280,6 +280,28 @@ describe('two writers', () => {
   });
 });
 
+describe('the clock', () => {
+  it('set back by a year changes nothing of what is newest', async () => {
+    const back = { NODE_OPTIONS: '--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()-31536e6' };
+    fs.writeFileSync(work.at('data/file'), 'second');
+    const second = await work.json(['checkpoint', work.at('data')], { env: back });
+    const shown = await work.json(['show']);
+    expect(shown).toMatchObject({ slot: 3, root: second['root'] });
+    expect(Date.parse(shown['time'])).toBeLessThan(Date.now() - 30_000_000_000);
+    expect(await work.json(['restore', '--target', work.at('back')], { env: back })).toMatchObject({
+      root: second['root'],
+    });
+    expect(await work.json(['checkpoint', work.at('data')])).toMatchObject({
+      slot: 4,
+      root: second['root'],
+      newBytes: 0,
+    });
+    // By time, the one that was made with the right clock is older than now, and so is meant.
+    expect(await work.json(['show', new Date().toISOString()])).toMatchObject({ slot: 4 });
+    expect(await work.json(['verify', '--all', '--read-data'])).toMatchObject({ sound: true });
+  });
+});
+
 describe('damage', () => {
   it('is named with object and files by restore and verify, and never restored', async () => {
     const content = randomBytes(2_000_000);

@@ -1,0 +1,70 @@
+/** Writes docs/cli.md from the tables that the program's own help comes from: `node tools/cli-page.ts`. */
+import { writeFileSync } from 'node:fs';
+import { commands } from '../src/cli/commands.ts';
+import { commandHelp } from '../src/cli/help.ts';
+
+const top = `# The command line
+
+Made from the program's own help by \`node tools/cli-page.ts\`; a test compares the two.
+
+\`\`\`sh
+export HOLDFAST_STORE=file:/srv/checkpoints HOLDFAST_KEY_FILE=repository.key HOLDFAST_LINEAGE=team/app/0
+holdfast init
+holdfast checkpoint /var/lib/app
+holdfast restore --target /var/lib/app
+\`\`\`
+
+## Settings
+
+Every option can come from the command line or from the environment: \`--key-file\` is \`HOLDFAST_KEY_FILE\`; what stands on the
+command line wins. A switch is set by \`1\` or \`true\`, a list is separated by commas. A secret never stands on a command
+line, where every user of the machine can read it: keys are files.
+
+- **Store**: \`file:/path\`, see [stores.md](stores.md). Only \`init\` makes it; a store that is missing is an error, never an
+  empty one.
+- **Lineage**: whose data it is, such as \`team/app/0\`. One holder writes a lineage at a time. Outside of a pod the holder is
+  a random id in the state directory; the same user goes on without asking. Somebody else is refused until the lineage is
+  sealed (\`checkpoint --seal\`) or taken over (\`--take\`).
+- **State directory**: \`--state-dir\`, by default \`$XDG_STATE_HOME/holdfast\` or \`~/.local/state/holdfast\`. It holds who this
+  holder is, caches that spare reading what did not change, and how far a restore has come. Losing it costs time, and a
+  \`--take\` where a lineage was not sealed; never data.
+- **Which checkpoint**: \`latest\`, \`latest~2\`, a slot, the first 6 or more digits of an id, or a time. A time means the newest
+  checkpoint made until then; without an offset it is UTC.
+- **Globs**: \`*\` and \`?\` stay inside a name, \`**\` crosses directories, a pattern without a slash matches at any depth.
+
+Two variables are for those who must know what works below: \`HOLDFAST_COMPRESSOR\` (\`libzstd\`, \`zlib\`, \`zstd-codec\`) and
+\`HOLDFAST_FILE_TREE\` (\`native\`, \`node\`). Without them the fastest that works is taken.
+
+## Output
+
+Results go to stdout, errors to stderr, progress to a terminal only. Colours follow \`NO_COLOR\` and \`FORCE_COLOR\`. Names that
+cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output json\` a result is one line:
+
+| field of \`checkpoint\` and \`restore\` | meaning |
+|---|---|
+| \`root\` | 64 hexadecimal digits; equal roots of one lineage mean equal names, content and metadata |
+| \`slot\`, \`id\` | which checkpoint; null for a dry run |
+| \`files\`, \`entries\`, \`bytes\` | regular files (each further name of a file counts), all names, sum of sizes |
+| \`newBytes\` | content that was not stored yet, before compression; of a restore: content written |
+| \`storedBytes\` | what the store took, or what a restore read from it |
+| \`requests\` | to the store, by kind |
+| \`seconds\` | the whole command |
+| \`consistency\` | \`quiesced\`, \`converged\` (a point in time) or \`fuzzy\` (some files moved while they were read; they are named) |
+| \`skipped\` | names that are not in the checkpoint, by \`volume\` and \`reason\`, with \`count\` and the first \`names\` |
+| \`incomplete\` | data is missing, or was not restored as it was; exit code 3 |
+| \`volumes\` | by name, each volume's own \`root\`, \`files\`, \`bytes\`, \`newBytes\`, \`skipped\`, \`incomplete\` and more |
+| \`passes\`, \`partials\`, \`dryRun\`, \`sealed\` | of a checkpoint |
+| \`verified\` | of a restore: the target was compared as a whole; else only what was written was proven |
+| \`rootExpected\`, \`rootGot\`, \`degraded\` | of a restore that is not equal: the roots, and why |
+| \`compressor\`, \`fileTree\`, \`lanes\` | what did the work |
+
+An error is one line on stderr: [errors.md](errors.md) lists every code with its exit code and remedy. A restore with
+\`--first\` says on stderr when that part is complete: \`{"event":"first-complete",…}\`.
+
+`;
+
+export function cliPage(): string {
+  return `${top}${commands.map((command) => `## ${command.name}\n\n\`\`\`\n${commandHelp(command).trim()}\n\`\`\`\n`).join('\n')}`;
+}
+
+if (import.meta.main) writeFileSync(new URL('../docs/cli.md', import.meta.url), cliPage());
