@@ -6,8 +6,8 @@ import { openStore, parseStoreAddress } from '../../../src/edge/store/open-store
 
 test.each([
   ['file:/srv/cp', '/srv/cp'],
-  ['file:cp', '/work/cp'],
-  ['file:./cp/', '/work/cp'],
+  ['file:cp', '/base/cp'],
+  ['file:./cp/', '/base/cp'],
   ['file:../cp', '/cp'],
   ['file:/srv//a/../cp', '/srv/cp'],
   ['FILE:/srv/cp', '/srv/cp'],
@@ -16,10 +16,10 @@ test.each([
   ['file:///srv/a%20b', '/srv/a b'],
   ['file:/srv/a%20b', '/srv/a%20b'],
   ['file:/srv/a?b#c', '/srv/a?b#c'],
-  ['file:./~', '/work/~'],
-  ['file:a:b', '/work/a:b'],
+  ['file:./~', '/base/~'],
+  ['file:a:b', '/base/a:b'],
 ])('%s is the directory %s', (address, path) => {
-  expect(parseStoreAddress(address, '/work')).toEqual({ kind: 'directory', path });
+  expect(parseStoreAddress(address, '/base')).toEqual({ kind: 'directory', path });
 });
 
 test.each([
@@ -41,7 +41,7 @@ test.each([
   ['S3:bucket', 'Use a directory'],
   ['https://example.org/', 'such as file:/path/to/store'],
 ])('%j is refused with a remedy', (address, remedy) => {
-  expect(() => parseStoreAddress(address, '/work')).toThrow(
+  expect(() => parseStoreAddress(address, '/base')).toThrow(
     expect.objectContaining({ code: 'E_USAGE', remedy: expect.stringContaining(remedy) }),
   );
 });
