@@ -7,6 +7,8 @@ const each = 1000;
 export interface Bank extends Disposable {
   /** Moves money between accounts and writes a line about it, in one transaction. */
   transfer(round: number): void;
+  /** Many transfers as one transaction, which waits, with most of it in the WAL already, before it commits. Answers how many. */
+  longTransfer(round: number, wait: () => Promise<void>): Promise<number>;
 }
 
 /** Opens or makes it, in WAL mode. */
@@ -20,6 +22,8 @@ export function openBank(path: string, options: { readonly checkpointPages?: num
   database.exec('BEGIN');
   for (let id = 0; id < accounts; id++) add.run(id, each);
   database.exec('COMMIT');
+  // So that a long transaction does not stay in memory until it commits.
+  database.exec('PRAGMA cache_size = 10; PRAGMA cache_spill = 1;');
   const move = database.prepare('UPDATE account SET balance = balance + ? WHERE id = ?');
   const note = database.prepare('INSERT INTO transfer (amount, note) VALUES (?, ?)');
   return {
@@ -30,6 +34,16 @@ export function openBank(path: string, options: { readonly checkpointPages?: num
       move.run(amount, (round * 7 + 1) % accounts);
       note.run(amount, `transfer ${round} ${'.'.repeat(round % 200)}`);
       database.exec('COMMIT');
+    },
+    async longTransfer(round, wait) {
+      const count = 400;
+      database.exec('BEGIN IMMEDIATE');
+      move.run(-count, round % accounts);
+      for (let i = 0; i < count; i++) note.run(1, `part ${i} of ${round} ${'-'.repeat(200)}`);
+      await wait();
+      move.run(count, (round * 7 + 1) % accounts);
+      database.exec('COMMIT');
+      return count;
     },
     [Symbol.dispose]: () => database.close(),
   };

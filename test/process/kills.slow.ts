@@ -214,7 +214,9 @@ function contentsOf(lines: readonly string[]): Map<string, string> {
   return found;
 }
 
-test(`${killsWanted} kills of checkpoints and restores: nothing acknowledged is lost, nothing needs repair`, async () => {
+test(`${killsWanted} kills of checkpoints and restores: nothing acknowledged is lost, nothing needs repair`, {
+  timeout: 60_000 + killsWanted * 4000,
+}, async () => {
   const tallies = [newTally(), newTally()] as const;
   await using quiet = await World.create({ seed: 1, bulkFiles: 90, application: false });
   await using busy = await World.create({ seed: 2, bulkFiles: 90, application: true });
