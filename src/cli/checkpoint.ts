@@ -40,9 +40,9 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const address = parsed.required('store');
   const dryRun = parsed.flag('dry-run');
   const stateDirectory = stateDirectoryOf(host, parsed);
-  const volumes = volumesOf(host, parsed, [host.storePath(address), stateDirectory]);
+  const volumes = volumesOf(host, parsed, [await host.storePath(address), stateDirectory]);
   const settings = settingsOf(host, parsed, volumes);
-  const fileTree = host.fileTree();
+  const fileTree = await host.fileTree();
   for (const volume of volumes) assertReadable(fileTree.tree, volume);
   await using store = await host.openWriter(address, { create: false });
   const repository = await repositoryOf(host, 'checkpoint', parsed, store);
@@ -78,8 +78,9 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     base = await readBase(log, (await log.head({ signal })).record, { signal });
   }
   // What another holder of the lock keeps is not for a dry run to touch.
-  using temporary = dryRun ? host.temporaryCache(stateDirectory) : undefined;
-  const cache = temporary ?? host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true });
+  using temporary = dryRun ? await host.temporaryCache(stateDirectory) : undefined;
+  const cache =
+    temporary ?? (await host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true }));
   const known = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
   let outcome: CaptureOutcome;
@@ -209,7 +210,7 @@ async function restoredUpTo(
 ): Promise<Slot> {
   let includes: Slot | undefined;
   for (const { name, path } of volumes) {
-    const found = await markerOf(path).loadWithSlot();
+    const found = await (await markerOf(path)).loadWithSlot();
     const root = files.openRoot(path);
     const { device, inode } = files.stat(root);
     files.close(root);

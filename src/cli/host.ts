@@ -35,6 +35,11 @@ export interface HostFileTree {
   readonly sharedDescriptors: boolean;
 }
 
+export interface HostMarker extends RestoreMarker {
+  /** The mark, and the slot of the checkpoint that it is about. */
+  loadWithSlot(): Promise<{ readonly mark: RestoreMark; readonly slot: Slot } | undefined>;
+}
+
 export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
@@ -54,10 +59,10 @@ export interface Host {
   openReader(address: string): Promise<Counted<ObjectReader>>;
   openWriter(address: string, options: { readonly create: boolean }): Promise<Counted<ObjectWriter>>;
   /** The directory of a `file:` store, to keep it out of what it stores. */
-  storePath(address: string): string | undefined;
+  storePath(address: string): Promise<string | undefined>;
   openKey(path: string): Promise<KeyRing>;
   createKey(path: string): Promise<KeyRing>;
-  fileTree(): HostFileTree;
+  fileTree(): Promise<HostFileTree>;
   compressor(): Promise<Compressor & Disposable>;
   lanes(): LaneStarter;
   openHolder(options: {
@@ -72,7 +77,7 @@ export interface Host {
     readonly lineage: LineageName;
     readonly volumes: readonly { readonly name: string; readonly path: string }[];
     readonly own: boolean;
-  }): LocalCache;
+  }): Promise<LocalCache>;
   /** What is known of restores of the lineage into the directory at `path`. */
   openMarker(options: {
     readonly stateDirectory: string;
@@ -81,11 +86,9 @@ export interface Host {
     readonly path: string;
     /** Of the checkpoint that is restored; 0 to look at what was. */
     readonly slot: Slot;
-  }): RestoreMarker & {
-    loadWithSlot(): Promise<{ readonly mark: RestoreMark; readonly slot: Slot } | undefined>;
-  };
+  }): Promise<HostMarker>;
   /** A cache below `stateDirectory` that is gone when it is disposed of. */
-  temporaryCache(stateDirectory: string): LocalCache & Disposable;
+  temporaryCache(stateDirectory: string): Promise<LocalCache & Disposable>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

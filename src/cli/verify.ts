@@ -51,7 +51,7 @@ export async function verify(host: Host, parsed: Parsed): Promise<number> {
   const lanesWanted = parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4));
   await using store = await host.openReader(parsed.required('store'));
   const repository = await repositoryOf(host, 'verify', parsed, store);
-  const fileTree = host.fileTree();
+  const fileTree = await host.fileTree();
   using compressor = await host.compressor();
   const laneCount = fileTree.sharedDescriptors ? lanesWanted : 0;
   const ports = { store, compressor, lanes: host.lanes(), files: fileTree.tree };
