@@ -167,7 +167,11 @@ class Audit {
     const { files } = this.#options;
     const name = recordName(frame.block, frame.view, index);
     // A mount inside the target is none of the volume's business; a capture leaves it out too.
-    if (frame.view.getBigUint64(index * statRecordBytes + statOffset.device, true) !== this.#device) return;
+    if (frame.view.getBigUint64(index * statRecordBytes + statOffset.device, true) !== this.#device) {
+      // A cache has a block for every directory, and where the tree has this one too, the next capture must find it gone.
+      this.#cacheable = false;
+      return;
+    }
     const key = childKey(frame.key, name);
     let descriptor: Descriptor | undefined;
     try {

@@ -5,6 +5,7 @@ import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { ReadLanes } from '../../../src/engine/capture/read-lanes.ts';
 import { laneJobKind } from '../../../src/engine/capture/lane-job.ts';
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';
+import { MemoryCache } from '../../support/memory-cache.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
 import { restore } from '../../support/restore-fixture.ts';
 
@@ -57,6 +58,33 @@ describe('xattrs of the directory of the volume', () => {
     };
     expect((await pod.capture()).passes).toBe(3);
   });
+});
+
+test('a mount in a restored directory does not hide what was deleted since', async () => {
+  const { clock, disk, pod, store } = await onDisk();
+  disk.mkdir('a');
+  for (const directory of ['b', 'c']) {
+    disk.mkdir(directory);
+    disk.writeFile(`${directory}/one`, 'one');
+    disk.writeFile(`${directory}/two`, 'two');
+  }
+  clock.ms += 60_000;
+  await pod.capture();
+  await (await pod.writer()).seal();
+  const target = new MemoryFileSystem({ clock });
+  const files = new MemoryFileTree(target);
+  target.mkdir('restored');
+  target.mkdir('restored/a', { device: 99n });
+  const cache = new MemoryCache();
+  const { lineage, access } = pod;
+  await restore({ store, lineage, access, files, cache, clock, onExisting: 'replace' });
+  target.remove('restored/b/one');
+  target.remove('restored/c/one');
+  clock.ms += 60_000;
+  const after = await Pod.start({ files, clock, store, access, cache, holder: 'after' });
+  const fresh = await Pod.start({ files, clock, access, cache: undefined, holder: 'fresh' });
+  const captured = await after.capture({ path: 'restored' });
+  expect(captured.root).toEqual((await fresh.capture({ path: 'restored' })).root);
 });
 
 test('patterns of any length do not stop a checkpoint, and their cache is used again', async () => {
