@@ -1,6 +1,7 @@
 /** A pod's machine: its disk with the application on it, its clock, and what it keeps privately between processes. */
 import { toHolderId, toSlot } from '../../src/engine/model/ids.ts';
 import type { HolderState } from '../../src/engine/ports/holder-store.ts';
+import type { RestoreMark, RestoreMarker } from '../../src/engine/ports/restore-marker.ts';
 import { MemoryCache } from '../support/memory-cache.ts';
 import { MemoryFileSystem } from '../support/memory-file-tree.ts';
 import { Application } from './application.ts';
@@ -32,6 +33,14 @@ export class Machine {
   offsetMs = 0;
   /** While true the application makes no change. */
   quiet = false;
+  /** A new pod's: its volume is empty and has to be restored before its application starts. */
+  awaitsRestore = false;
+  /** Its pod was deleted; a process of it may still run. */
+  retired = false;
+  /** The checkpoint that its restore began with is gone. */
+  abandonsMark = false;
+  /** What is remembered of its restore. */
+  mark: RestoreMark | undefined;
   /** States of the disk since the watching capture began. */
   readonly versions: Description[] = [];
   #watching = false;
@@ -92,6 +101,20 @@ export class Machine {
       for (const [name, file] of this.#cacheBackup) this.cache.files.set(name, file);
       this.#scheduler.note(`${this.name}: an old cache is back`);
     }
+  }
+
+  markerFor(process: Process): RestoreMarker {
+    return {
+      load: async () => {
+        await process.point('marker load');
+        return this.mark;
+      },
+      save: async (mark) => {
+        await process.point('marker save');
+        this.mark = { ...mark };
+        await process.point('marker saved');
+      },
+    };
   }
 
   backUpCache(): void {

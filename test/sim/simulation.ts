@@ -13,12 +13,15 @@ import { logKey } from '../../src/engine/format/object-keys.ts';
 import { claimLineage, noteRestored } from '../../src/engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../../src/engine/lineage/lineage-writer.ts';
 import { domainOf } from '../../src/engine/lineage/repository.ts';
-import { resolveCheckpoint } from '../../src/engine/lineage/resolve.ts';
+import { LineageLog } from '../../src/engine/lineage/log.ts';
+import { type CheckpointSelector, resolveCheckpoint } from '../../src/engine/lineage/resolve.ts';
 import { equalBytes, toHex, utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { HoldfastError, isHoldfastError } from '../../src/engine/model/errors.ts';
 import { type HolderId, nextSlot, toEpoch, toLineageName, toSlot, toVolumeName } from '../../src/engine/model/ids.ts';
 import type { Compressor } from '../../src/engine/ports/compressor.ts';
 import type { LaneStarter } from '../../src/engine/ports/lanes.ts';
+import { rehydrate, restoreDefaults } from '../../src/engine/rehydrate/rehydrate.ts';
+import { findCheckpoint, type RestoreSource } from '../../src/engine/rehydrate/restore-source.ts';
 import type { FaultRates } from '../support/faulty-store.ts';
 import { MemoryFileTree } from '../support/memory-file-tree.ts';
 import { AgentStore, type Network } from './agent-store.ts';
@@ -26,7 +29,7 @@ import { type Break, withoutFlush, withStaleBinding, withWrongPlaces } from './b
 import { Chance } from './chance.ts';
 import { collect } from './collector.ts';
 import { Machine } from './machine.ts';
-import { Violation } from './oracle.ts';
+import { describeDisk, differences, Violation } from './oracle.ts';
 import { Process } from './process.ts';
 import { Crash, Scheduler } from './scheduler.ts';
 import { World } from './world.ts';
@@ -64,6 +67,7 @@ interface Profile {
   readonly files: number;
   readonly editsPerCall: number;
   readonly collects: boolean;
+  readonly replaces: boolean;
   readonly settings: Omit<CaptureSettings, 'volumes'>;
 }
 
@@ -99,6 +103,7 @@ function profileOf(chance: Chance): Profile {
     files: wide ? 0 : chance.pick([0, 3, 12, 30]),
     editsPerCall: wide ? 0.0005 : chance.pick([0, 0.002, 0.01, 0.03, 0.1]),
     collects: chance.happens(0.5),
+    replaces: chance.happens(0.5),
     settings: {
       laneCount: chance.pick([0, 2]),
       level: 1,
@@ -131,6 +136,7 @@ const expectedCodes = [
   'E_DIVERGED',
   'E_STATE_DIR',
   'E_SOURCE_UNREADABLE',
+  'E_TARGET_IO',
   'E_ABORTED',
 ] as const;
 
@@ -140,7 +146,9 @@ class Simulation {
   readonly #profile: Profile;
   readonly #scheduler: Scheduler;
   readonly #world: World;
+  /** The pods that are meant to be. */
   readonly #machines: Machine[] = [];
+  readonly #retired: Machine[] = [];
   readonly #network: Network = { underWay: [] };
   readonly #gone = new Set<HolderId>();
   #failure: { readonly error: unknown } | undefined;
@@ -172,14 +180,12 @@ class Simulation {
   }
 
   async run(): Promise<SimulationResult> {
-    const { machines, wide, files, jumps, collects, steps } = this.#profile;
+    const { machines, wide, files, collects, steps } = this.#profile;
     for (let i = 0; i < machines; i++) this.#machines.push(this.#makeMachine('ABC'[i] as string));
     for (const machine of this.#machines) {
       if (wide) for (let i = 0; i < 225; i++) machine.disk.mkdir(`d${i}/x`);
       machine.application.populate(files);
-      this.#spawn(() => this.#operate(machine));
-      this.#spawn(() => this.#runApplication(machine));
-      if (jumps) this.#spawn(() => this.#jump(machine));
+      this.#bringUp(machine);
     }
     this.#spawn(() => this.#deliver());
     this.#spawn(() => this.#look());
@@ -195,6 +201,10 @@ class Simulation {
       lines: this.#scheduler.lines,
       counts: this.#world.counts,
     };
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
   }
 
   fail(error: unknown): void {
@@ -218,14 +228,35 @@ class Simulation {
     work().catch((error: unknown) => this.fail(error));
   }
 
-  #makeMachine(name: string): Machine {
+  #bringUp(machine: Machine): void {
+    this.#spawn(() => this.#operate(machine));
+    this.#spawn(() => this.#runApplication(machine));
+    if (this.#profile.jumps) this.#spawn(() => this.#jump(machine));
+  }
+
+  /** The pod is deleted, though its process may run on; another one takes its place, on an empty volume. */
+  #replace(machine: Machine): void {
+    const fresh = this.#makeMachine(`${machine.name}r`, true);
+    fresh.awaitsRestore = true;
+    fresh.quiet = true;
+    machine.retired = true;
+    this.#retired.push(machine);
+    this.#gone.add(machine.state.holder);
+    this.#machines.splice(this.#machines.indexOf(machine), 1, fresh);
+    this.#scheduler.note(`${machine.name}: is replaced by ${fresh.name}`);
+    this.#world.count('pods replaced');
+    this.#bringUp(fresh);
+  }
+
+  #makeMachine(name: string, privileged?: boolean): Machine {
     const chance = this.#chance.of(`machine ${name}`);
     const { editsPerCall } = this.#profile;
     return new Machine(
       name,
       {
         type: chance.happens(0.3) ? 'tmpfs' : 'ext4',
-        privileged: chance.happens(0.7),
+        // What is restored without privilege may differ from the checkpoint, and says so.
+        privileged: privileged ?? chance.happens(0.7),
         clockStepMs: chance.pick([1, 4, 10]),
         editsPerCall,
       },
@@ -311,12 +342,16 @@ class Simulation {
   /** Starts, stops, pauses and kills the processes of one machine. */
   async #operate(machine: Machine): Promise<void> {
     const chance = this.#chance.of(`operator of ${machine.name}`);
-    const { crashPoints, machines, policy } = this.#profile;
-    while (!this.#stopping) {
+    const { crashPoints, machines, policy, replaces } = this.#profile;
+    while (!this.#stopping && !(machine.retired && machine.process === undefined)) {
       await this.#scheduler.wait(undefined, `operator of ${machine.name}`, chance.pick([0, 100, 2000, 30_000]));
       if (this.#stopping) return;
       const { process } = machine;
-      if (process === undefined) {
+      if (replaces && !machine.retired && chance.happens(0.04)) {
+        this.#replace(machine);
+        if (chance.happens(0.5)) process?.kill('its pod is deleted');
+      } else if (process === undefined) {
+        if (machine.retired) return;
         if (chance.happens(0.03)) machine.loseState();
         if (chance.happens(0.1)) machine.backUpCache();
         const diesAfter =
@@ -355,8 +390,8 @@ class Simulation {
     this.#world.count('processes');
     const store = new AgentStore(this.#world, process, this.#network, chance, this.#stopping ? {} : rates);
     const agent = new Agent(this, this.#world, process, store, chance, this.#profile, this.#gone);
-    agent
-      .live(take)
+    const life = machine.awaitsRestore ? agent.restore() : agent.live(take);
+    life
       .catch((error: unknown) => {
         if (!(error instanceof Crash)) this.fail(error);
       })
@@ -371,7 +406,7 @@ class Simulation {
   async #end(): Promise<void> {
     const chance = this.#chance.of('end');
     try {
-      for (const machine of this.#machines) {
+      for (const machine of [...this.#machines, ...this.#retired]) {
         if (machine.process !== undefined) machine.process.kill('the end');
         machine.quiet = true;
       }
@@ -429,14 +464,15 @@ class Simulation {
       const named = `${outcome.passes} passes, ${fuzzyCount} names, ${fuzzyNames.join(', ')}`;
       throw new Violation(`a quiet disk of ${machine.name} gives ${outcome.consistency}: ${named}`);
     }
-    const fresh = await this.#freshRoot(machine);
+    const fresh = await this.freshRoot(machine);
     if (!equalBytes(fresh, outcome.root)) {
       throw new Violation(`the last capture of ${machine.name} has another root than a fresh look at its disk`);
     }
     await this.#find(outcome.committed?.slot ?? 0);
   }
 
-  async #freshRoot(machine: Machine): Promise<Uint8Array> {
+  /** The root that somebody without any history gives to a disk. */
+  async freshRoot(machine: Machine): Promise<Uint8Array> {
     const outcome = await capture(
       {
         files: new MemoryFileTree(machine.disk),
@@ -547,8 +583,106 @@ class Agent {
     }
   }
 
+  /** Of a new pod: brings its volume back, or goes on where the process before died. */
+  async restore(): Promise<void> {
+    const { machine } = this.#process;
+    let source: RestoreSource | undefined;
+    try {
+      if (machine.mark?.state !== 'done') {
+        const log = new LineageLog(this.#store, this.#world.access, lineage);
+        source = await findCheckpoint(log, this.#world.access, this.#restorePoint());
+        await this.#rehydrate(source);
+      }
+      const restored = [...this.#world.records.values()].find(
+        ({ record }) => toHex(record.header.id) === machine.mark?.checkpoint,
+      );
+      machine.awaitsRestore = false;
+      machine.quiet = this.#simulation.stopping;
+      await noteRestored(this.#process.holder, restored?.record.header.slot ?? toSlot(0));
+    } catch (error) {
+      if (isHoldfastError(error, 'E_NOT_FOUND', 'E_EXPECTED_MISSING')) {
+        const known = this.#world.acknowledged.some(({ kind }) => kind === 'CHECKPOINT');
+        if (known && machine.mark === undefined)
+          throw new Violation(`${this.#process.name} finds no checkpoint: ${String(error)}`);
+        // A first boot, or the checkpoint that it began with has expired.
+        if (machine.mark === undefined) machine.awaitsRestore = false;
+        if (machine.mark === undefined) machine.quiet = this.#simulation.stopping;
+        machine.abandonsMark = true;
+        return;
+      }
+      const expired = source !== undefined && this.#world.expired.has(source.record.header.slot);
+      if (expired && isHoldfastError(error, 'E_DAMAGED')) {
+        machine.abandonsMark = true;
+        this.#world.count('expired during a restore');
+        return;
+      }
+      this.#expect(error);
+    }
+  }
+
+  /** Mostly the one that was begun with. */
+  #restorePoint(): CheckpointSelector {
+    const { mark, abandonsMark } = this.#process.machine;
+    if (mark?.state !== 'started' || abandonsMark || this.#chance.happens(0.3)) return { by: 'latest', back: 0 };
+    return { by: 'id', prefix: mark.checkpoint };
+  }
+
+  async #rehydrate(source: RestoreSource): Promise<void> {
+    const { process } = this;
+    const { machine } = process;
+    const { slot, id } = source.record.header;
+    const other = machine.mark !== undefined && machine.mark.checkpoint !== toHex(id);
+    const name = `the restore of ${slot} by ${process.name}`;
+    this.#world.scheduler.note(`${process.name}: restores ${slot}${machine.mark === undefined ? '' : ', resumes'}`);
+    try {
+      const outcome = await rehydrate(
+        {
+          files: process.files,
+          store: this.#store,
+          compressor,
+          clock: process.clock,
+          random: this.#chance.of('restore'),
+          lanes: noLanes,
+          cache: process.cache,
+        },
+        source,
+        {
+          ...restoreDefaults,
+          targets: [{ volume: volumeName, path: '', marker: machine.markerFor(process) }],
+          onExisting: other ? 'replace' : 'refuse',
+          laneCount: 0,
+          inFlightBytes: this.#chance.pick([1, 20_000, 1_000_000]),
+          first: this.#chance.happens(0.3) ? ['a*'] : [],
+        },
+      );
+      this.#world.count(machine.mark === undefined ? 'restored' : 'restored, perhaps resumed');
+      const content = this.#world.records.get(slot)?.content;
+      const wrong = content === undefined ? ['nobody knows it'] : differences(content, describeDisk(machine.disk));
+      if (wrong.length > 0) throw new Violation(`${name} gave something else: ${wrong.slice(0, 3).join('; ')}`);
+      if (outcome.rootGot === undefined || !equalBytes(outcome.rootGot, source.body.setRoot)) {
+        throw new Violation(`${name} tells another root than its record`);
+      }
+      if (!equalBytes(await this.#simulation.freshRoot(machine), source.body.setRoot)) {
+        throw new Violation(`${name} has another root than its record when it is captured again`);
+      }
+    } finally {
+      if (!process.dead) this.#checkDescriptors();
+    }
+  }
+
+  #checkDescriptors(): void {
+    this.#guard(() => {
+      const open = this.#process.tree.openDescriptors;
+      if (open.length > 0) throw new Violation(`${this.#process.name} leaves open: ${open.join(', ')}`);
+    });
+  }
+
   /** The next process of the machine, when nothing goes wrong any more. */
   async finish(): Promise<CaptureOutcome> {
+    for (let attempts = 0; this.#process.machine.awaitsRestore; attempts++) {
+      if (attempts > 3) throw new Error('its restore never succeeds');
+      await this.restore();
+    }
     for (let attempt = 0; ; attempt++) {
       try {
         const writer = await this.#claim(true, 'person');
@@ -712,10 +846,7 @@ class Agent {
     } finally {
       if (!process.dead) {
         machine.unwatch();
-        this.#guard(() => {
-          const open = process.tree.openDescriptors;
-          if (open.length > 0) throw new Violation(`${process.name} leaves open: ${open.join(', ')}`);
-        });
+        this.#checkDescriptors();
       }
     }
   }

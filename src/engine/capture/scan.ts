@@ -305,6 +305,12 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           }
         }
       };
+      /** What was below a directory of that name is gone with it. */
+      const leaveDirectory = (): void => {
+        if (!cachedDirectory || isDirectory) return;
+        previous?.skipSubtree(frame.depth + 1);
+        operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+      };
       if (!selection.selects(key, isDirectory)) {
         drop('excluded');
         continue;
@@ -336,6 +342,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           if (changed || dirty || groupsRead.has(group)) {
             operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
           }
+          leaveDirectory();
           continue;
         }
         totals.bytes += readI64(view, at + statOffset.size);
@@ -366,10 +373,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         });
         readBytes += size;
       }
-      if (cachedDirectory && !isDirectory) {
-        previous?.skipSubtree(frame.depth + 1);
-        operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-      }
+      leaveDirectory();
       if (isDirectory) {
         const parent = openHandle(frame);
         const names = block.names;

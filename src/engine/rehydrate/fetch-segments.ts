@@ -44,12 +44,14 @@ export function planFetch(wanted: readonly WantedSegment[]): FetchPlan {
   const ranges: Range[] = [];
   let bytes = 0;
   for (const i of order) {
-    const { key, start, length } = locationOf(wanted, i);
+    const { key, start, length, pack } = locationOf(wanted, i);
     const last = ranges[ranges.length - 1];
     const end = start + length;
     if (
       last !== undefined &&
       last.key === key &&
+      // Several packs may lie in one record, and each is at hand by itself.
+      locationOf(wanted, last.members[0] as number).pack.name === pack.name &&
       start - last.end < gapBytesMax &&
       Math.max(end, last.end) - last.start <= rangeBytesMax
     ) {

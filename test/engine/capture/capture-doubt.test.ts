@@ -123,6 +123,18 @@ describe('whatever moves during a capture, its tree stays one that can be restor
     expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk, {}));
   });
 
+  test('nothing stays below a directory that became a further name of a file', async () => {
+    const { clock, disk, pod } = await onDisk();
+    await pod.capture();
+    disk.remove('b');
+    disk.link('a/one', 'b');
+    disk.remove('c/one');
+    clock.ms += 60_000;
+    const outcome = await pod.capture();
+    expect(await pathsOf(pod)).toEqual(['a', 'a/one', 'a/two', 'b', 'c', 'c/two']);
+    expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk, {}));
+  });
+
   test('no name stays of a file whose first name was gone when it was read', async () => {
     const { clock, disk, files, pod } = await onDisk({ type: 'tmpfs' });
     disk.link('a/one', 'c/link');
