@@ -149,7 +149,7 @@ test('a capture that was cut off goes on from its anchors', async () => {
   const listed = new Set(head.record?.header.packs.map(({ slot }) => slot));
   expect(listed.size).toBe(expected.log.filter((kind) => kind === 'PARTIAL').length);
 
-  const clock = new ManualClock();
+  const clock = new ManualClock(Date.UTC(2026, 0, 1));
   const disk = new MemoryFileSystem({ clock });
   fillLarge(disk);
   clock.ms += 2 * 3_600_000;

@@ -138,7 +138,7 @@ interface Workshop {
 }
 
 async function open(name: string, store: ObjectWriter, keyRing: KeyRing | undefined): Promise<Workshop> {
-  const clock = new ManualClock();
+  const clock = new ManualClock(Date.UTC(2026, 0, 1));
   const random = seededRandom(`golden ${name}`);
   const encryption = keyRing === undefined ? 'none' : 'aes-256-gcm';
   const repository = await createRepository({ keyRing, encryption }, { store, clock, random });

@@ -25,7 +25,13 @@ import { chooseCompressor } from '../../src/edge/host/choose-compressor.ts';
 import { MemoryCache } from './memory-cache.ts';
 
 export class ManualClock implements Clock {
-  ms: number = Date.UTC(2026, 0, 1);
+  ms: number;
+
+  /** Not a whole second: such stamps are those of a file system that keeps no finer ones. */
+  constructor(ms: number = Date.UTC(2026, 0, 1, 0, 0, 0, 500)) {
+    this.ms = ms;
+  }
+
   nowMs(): number {
     return this.ms;
   }

@@ -24,6 +24,7 @@ import {
   type CachedBlock,
   equalBlocks,
   firstTag,
+  isFresh,
   linkTag,
   type ScanCacheReader,
   type ScanCacheWriter,
@@ -462,17 +463,6 @@ function sameRecord(frame: Frame, index: number, cachedIndex: number): boolean {
   const bStart = cachedIndex * statRecordBytes;
   for (let i = 0; i < statBytes; i++) if (a[aStart + i] !== b[bStart + i]) return false;
   return true;
-}
-
-function isFresh(view: DataView, at: number, freshFromMs: number): boolean {
-  const seconds = freshFromMs / 1000 - 1;
-  const mtimeSec = readI64(view, at + statOffset.mtimeSec);
-  const ctimeSec = readI64(view, at + statOffset.ctimeSec);
-  if (mtimeSec < seconds && ctimeSec < seconds) return false;
-  return (
-    mtimeSec * 1000 + view.getUint32(at + statOffset.mtimeNsec, true) / 1e6 >= freshFromMs ||
-    ctimeSec * 1000 + view.getUint32(at + statOffset.ctimeNsec, true) / 1e6 >= freshFromMs
-  );
 }
 
 function openHandle(frame: Frame): DirectoryHandle {

@@ -12,7 +12,7 @@
  */
 import { createHash } from 'node:crypto';
 import { ByteReader, ByteWriter, equalBytes } from '../model/bytes.ts';
-import { type DirectoryBlock, statRecordBytes } from '../model/stat-record.ts';
+import { type DirectoryBlock, readI64, statOffset, statRecordBytes } from '../model/stat-record.ts';
 import type { CacheReader, CacheWriter, LocalCache } from '../ports/local-cache.ts';
 
 export const dirtyMax = 65_536;
@@ -305,6 +305,28 @@ export function linkTag(first: Uint8Array): Uint8Array {
   const tag = new Uint8Array(createHash('sha256').update(first).digest().subarray(0, 8));
   tag[0] = (tag[0] as number) & 0xfe;
   return tag;
+}
+
+/** Stamps of whole seconds tell of a file system that keeps no finer ones; the coarsest keeps every other second. */
+const coarseStampMs = 2000;
+
+/**
+ * Whether a record's stamps are so new that a later write may leave the same ones: mtime or ctime at or after `freshFromMs`, or
+ * not known to be before it.
+ */
+export function isFresh(view: DataView, at: number, freshFromMs: number): boolean {
+  const mtimeSec = readI64(view, at + statOffset.mtimeSec);
+  const ctimeSec = readI64(view, at + statOffset.ctimeSec);
+  // The common case without the rest.
+  const seconds = (freshFromMs - coarseStampMs) / 1000 - 1;
+  if (mtimeSec < seconds && ctimeSec < seconds) return false;
+  const ctimeNsec = view.getUint32(at + statOffset.ctimeNsec, true);
+  // mtime may be set to anything; ctime is the file system's own.
+  const slack = ctimeNsec === 0 ? coarseStampMs : 0;
+  return (
+    mtimeSec * 1000 + view.getUint32(at + statOffset.mtimeNsec, true) / 1e6 >= freshFromMs ||
+    ctimeSec * 1000 + ctimeNsec / 1e6 + slack >= freshFromMs
+  );
 }
 
 export function equalBlocks(a: DirectoryBlock, b: DirectoryBlock): boolean {

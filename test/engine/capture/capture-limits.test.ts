@@ -9,9 +9,11 @@ import { MemoryCache } from '../../support/memory-cache.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
 import { restore } from '../../support/restore-fixture.ts';
 
-async function onDisk(): Promise<{ clock: ManualClock; disk: MemoryFileSystem; pod: Pod; store: MemoryStore }> {
+async function onDisk(
+  options: { readonly timeStepNs?: number } = {},
+): Promise<{ clock: ManualClock; disk: MemoryFileSystem; pod: Pod; store: MemoryStore }> {
   const clock = new ManualClock();
-  const disk = new MemoryFileSystem({ clock });
+  const disk = new MemoryFileSystem({ clock, ...options });
   const store = new MemoryStore();
   const pod = await Pod.start({ files: new MemoryFileTree(disk), clock, store });
   disk.writeFile('one', 'one');
@@ -85,6 +87,24 @@ test('a mount in a restored directory does not hide what was deleted since', asy
   const fresh = await Pod.start({ files, clock, access, cache: undefined, holder: 'fresh' });
   const captured = await after.capture({ path: 'restored' });
   expect(captured.root).toEqual((await fresh.capture({ path: 'restored' })).root);
+});
+
+test('a write within the second of the last is seen where stamps are whole seconds', async () => {
+  const { clock, disk, pod } = await onDisk({ timeStepNs: 1e9 });
+  disk.writeFile('one', 'first');
+  clock.ms += 150;
+  const first = await pod.capture();
+  clock.ms += 150;
+  disk.writeAt('one', 0, 'later');
+  clock.ms += 60_000;
+  const later = await pod.capture();
+  expect([later.newBytes, later.consistency]).toEqual([5, 'converged']);
+  expect(later.root).not.toEqual(first.root);
+  clock.ms += 60_000;
+  const files = pod.files as MemoryFileTree;
+  const opened = files.callCount('openFile');
+  await pod.capture();
+  expect(files.callCount('openFile')).toBe(opened);
 });
 
 test('patterns of any length do not stop a checkpoint, and their cache is used again', async () => {
