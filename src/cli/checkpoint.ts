@@ -15,7 +15,7 @@ import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer
 import { LineageLog } from '../engine/lineage/log.ts';
 import { type DomainAccess, domainOf } from '../engine/lineage/repository.ts';
 import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
-import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
+import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { Host } from './host.ts';
@@ -136,13 +136,24 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   return outcome.incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }
 
-/** A lineage without keys has no checkpoint to compare with, and a dry run makes none. */
+/** Roots are keyed: before its first checkpoint a workload has no keys, and a dry run makes none. */
 async function domainForDryRun(
   host: Host,
   repository: Awaited<ReturnType<typeof repositoryOf>>,
   lineage: LineageName,
 ): Promise<DomainAccess> {
-  return await repository.openDomain(domainOf(lineage), { signal: host.signal });
+  try {
+    return await repository.openDomain(domainOf(lineage), { signal: host.signal });
+  } catch (cause) {
+    if (!isHoldfastError(cause, 'E_NOT_FOUND')) throw cause;
+    throw new HoldfastError(
+      'E_NOT_FOUND',
+      `nothing was ever stored under ${lineage}, so there is no root to compare with`,
+      {
+        remedy: 'Make the first checkpoint without --dry-run.',
+      },
+    );
+  }
 }
 
 function packTarget(writer: LineageWriter | undefined): number {

@@ -188,4 +188,10 @@ const host: Host = {
   },
 };
 
+// Whatever got past everything else: a defect, said as one.
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`error E_INTERNAL: ${error.stack ?? error.message}\n`);
+  process.exit(70);
+});
+
 process.exitCode = await run(process.argv.slice(2), host);

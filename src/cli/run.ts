@@ -46,10 +46,19 @@ function commandOf(name: string): CommandInfo {
   throw usage('', `there is no command ${JSON.stringify(name)}${near === undefined ? '' : `; did you mean ${near}?`}`);
 }
 
+const limits: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN']);
+
 function asFailure(error: unknown, host: Host): HoldfastError {
   if (error instanceof HoldfastError) return error;
   if (host.signal.aborted) return new HoldfastError('E_ABORTED', 'the command was interrupted', { cause: error });
-  return new HoldfastError('E_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
+  const message = error instanceof Error ? error.message : String(error);
+  // A limit can be met anywhere, also where a module is loaded or a thread started.
+  const errno = error instanceof Error ? ('errno' in error ? error.errno : undefined) : undefined;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (limits.has(errno) || limits.has(code)) {
+    return new HoldfastError('E_LIMIT', `a limit of the process was met: ${message}`, { cause: error });
+  }
+  return new HoldfastError('E_INTERNAL', message, { cause: error });
 }
 
 /** Also when the options themselves are wrong. */

@@ -248,4 +248,19 @@ describe('the command line', () => {
       plain[Symbol.dispose]();
     }
   });
+
+  it('colours what people read, and never a pipe unless it is told to', async () => {
+    const plain = await work.run(['nope']);
+    expect(plain.stderr).not.toContain('\x1b');
+    expect((await work.run(['nope'], { env: { FORCE_COLOR: '1' } })).stderr).toContain('\x1b[');
+    const both = await work.run(['nope'], { env: { FORCE_COLOR: '1', NO_COLOR: '1' } });
+    expect(both.stderr).toContain(plain.stderr);
+    expect(both.stderr).not.toContain('\x1b[');
+  });
+
+  it('a dry run without a first checkpoint has nothing to compare with', async () => {
+    const error = await work.error(['checkpoint', work.at('data'), '--dry-run', '--lineage', 'new/one']);
+    expect(error).toMatchObject({ code: 'E_NOT_FOUND', exit: 17 });
+    expect(fs.readdirSync(work.at('state', 'tmp'))).toEqual([]);
+  });
 });

@@ -178,6 +178,45 @@ describe('targets', () => {
     expect(JSON.parse(dry ?? '')).toMatchObject({ root: made['root'] });
   });
 
+  it('that were begun and interrupted: the same command resumes, another checkpoint is refused', async () => {
+    for (let n = 0; n < 60; n++) fs.writeFileSync(work.at('data', `large-${n}`), randomBytes(1_000_000));
+    const made = await work.json(['checkpoint', work.at('data')]);
+    const target = work.at('back');
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      let child: ChildProcess | undefined;
+      const running = work.run(['restore', '--target', target, '--output', 'json'], {
+        onStart: (started) => (child = started),
+      });
+      const filled = fs.existsSync(target) ? fs.readdirSync(target).length : 0;
+      await until(() => fs.existsSync(target) && fs.readdirSync(target).length > filled);
+      child?.kill(signal);
+      const ran = await running;
+      expect(ran).toMatchObject(signal === 'SIGINT' ? { code: 130, stdout: '' } : { code: null, signal });
+    }
+    expect(await work.error(['restore', '--at', '2', '--target', target])).toMatchObject({
+      code: 'E_TARGET_NOT_EMPTY',
+    });
+    expect(await work.error(['checkpoint', target])).toMatchObject({ code: 'E_USAGE' });
+    const resumed = await work.json(['restore', '--target', target]);
+    expect(resumed).toMatchObject({ root: made['root'], verified: true, volumes: { data: { existing: 'resume' } } });
+    expect(snapshotTree(target)).toEqual(snapshotTree(work.at('data')));
+    expect(await work.error(['restore', '--target', target])).toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('of a user without privileges: what could not be kept is named', async () => {
+    fs.chmodSync(work.path, 0o755);
+    fs.mkdirSync(work.at('theirs'));
+    for (const name of ['store', 'key', 'theirs']) execFileSync('chown', ['-R', '65534:65534', work.at(name)]);
+    const under = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const command = ['restore', '--target', work.at('theirs/back'), '--state-dir', work.at('theirs/state')];
+    const restored = await work.json(command, { under, code: 3 });
+    expect(restored).toMatchObject({ root, rootExpected: root, incomplete: true });
+    expect(restored['rootGot']).toMatch(/^[0-9a-f]{64}$/);
+    expect(restored['rootGot']).not.toBe(root);
+    expect(restored['degraded'].map(({ reason }: JsonObject) => reason).join()).toMatch(/owner/);
+    expect(fs.readFileSync(work.at('theirs/back/file'), 'utf8')).toBe('first');
+  });
+
   it.skipIf(lacking(canMount))('that are read-only', async () => {
     fs.mkdirSync(work.at('fixed'));
     const under = withMounts(work.at('fixed'), 'mount -t tmpfs -o ro tmpfs "$store"');
@@ -351,6 +390,13 @@ describe('damage', () => {
     await expectRestorable();
   });
 });
+
+async function until(done: () => boolean): Promise<void> {
+  for (let tries = 0; !done(); tries++) {
+    if (tries > 5000) throw new Error('it never came to that');
+    await sleep(2);
+  }
+}
 
 /** Until a part of a running checkpoint lies in the store. */
 async function begun(): Promise<void> {
