@@ -233,7 +233,7 @@ async function restoredUpTo(
         details: { path, volume: name, checkpoint: mark.checkpoint },
       });
     }
-    const whole = found !== undefined && mark?.volume === name && mark.selection === '';
+    const whole = found !== undefined && mark?.volume === name && mark.selection === '' && mark.onExisting !== 'keep';
     const slot = whole ? found.slot : toSlot(0);
     if (includes === undefined || slot < includes) includes = slot;
   }
