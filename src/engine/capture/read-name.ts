@@ -8,7 +8,7 @@
 import type { DomainKeys } from '../format/keys.ts';
 import { contentId } from '../format/keys.ts';
 import { encodeEntry } from '../format/entry-codec.ts';
-import type { ByteWriter } from '../model/bytes.ts';
+import { type ByteWriter, equalBytes } from '../model/bytes.ts';
 import {
   type Entry,
   type EntryMeta,
@@ -103,7 +103,7 @@ export class NameReader {
         if (!flushed && files.mayHaveWriter(file)) flags |= readFlag.mapped;
         const content = this.#content.read(file, stat.size, target, hints, nodeHints);
         this.#newBytes += content.newBytes;
-        const xattrs = this.#xattrs(files.xattrs(file), target);
+        const xattrs = this.#xattrs(files.xattrs(file), hints, target);
         files.statInto(file, after, 0);
         const still = content.bytes === stat.size && sameStat(before, after);
         if (!still && attempt < attemptsMax) continue;
@@ -138,7 +138,7 @@ export class NameReader {
     files.statNameInto(directory, name, before, 0);
     if ((viewOf(before).getUint32(0, true) & fileTypeMask) !== kind) return changedType;
     const linkTarget = kind === fileType.symlink ? files.readLink(directory, name) : undefined;
-    const xattrs = this.#xattrs(files.xattrsOfName(directory, name), target);
+    const xattrs = this.#xattrs(files.xattrsOfName(directory, name), [], target);
     const meta = metaOf(before, xattrs);
     let entry: Entry;
     if (linkTarget !== undefined) entry = { type: 'symlink', target: linkTarget, ...meta };
@@ -149,9 +149,9 @@ export class NameReader {
     return { status: readStatus.stored, flags, errno: '', newBytes: this.#newBytes, bytes: 0 };
   }
 
-  #xattrs(raw: readonly RawXattr[], target: ChunkTarget): readonly Xattr[] {
+  #xattrs(raw: readonly RawXattr[], hints: readonly Hint[], target: ChunkTarget): readonly Xattr[] {
     return keepXattrs(raw, this.#keys, (id, value) => {
-      let place = this.#session.find(id, value.length);
+      let place = this.#session.find(id, value.length) ?? hints.find((hint) => equalBytes(hint.id, id))?.place;
       if (place === undefined) {
         place = target.addData(value, 0, value.length);
         this.#session.add(id, value.length, place);

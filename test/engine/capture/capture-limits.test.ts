@@ -10,7 +10,7 @@ import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree
 import { restore } from '../../support/restore-fixture.ts';
 
 async function onDisk(
-  options: { readonly timeStepNs?: number } = {},
+  options: { readonly timeStepNs?: number; readonly type?: string } = {},
 ): Promise<{ clock: ManualClock; disk: MemoryFileSystem; pod: Pod; store: MemoryStore }> {
   const clock = new ManualClock();
   const disk = new MemoryFileSystem({ clock, ...options });
@@ -87,6 +87,15 @@ test('a mount in a restored directory does not hide what was deleted since', asy
   const fresh = await Pod.start({ files, clock, access, cache: undefined, holder: 'fresh' });
   const captured = await after.capture({ path: 'restored' });
   expect(captured.root).toEqual((await fresh.capture({ path: 'restored' })).root);
+});
+
+test('a large xattr of a file that is read again is not stored again', async () => {
+  const { clock, disk, pod } = await onDisk({ type: 'tmpfs' });
+  disk.setXattr('one', 'user.large', 'x'.repeat(300));
+  clock.ms += 60_000;
+  expect((await pod.capture()).newBytes).toBe(303);
+  clock.ms += 60_000;
+  expect((await pod.capture()).newBytes).toBe(0);
 });
 
 test('a write within the second of the last is seen where stamps are whole seconds', async () => {
