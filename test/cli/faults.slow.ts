@@ -319,6 +319,33 @@ describe('two writers', () => {
   });
 });
 
+describe('a first checkpoint', () => {
+  it('that was killed goes on from its last anchor', async () => {
+    for (let n = 0; n < 150; n++) fs.writeFileSync(work.at('data', `large-${n}`), randomBytes(1_000_000));
+    const command = ['checkpoint', work.at('data'), '--lineage', 'team/app/1', '--partial-bytes', '5MB'];
+    let child: ChildProcess | undefined;
+    const running = work.run(command, { onStart: (started) => (child = started) });
+    const log = work.at('store/v1/l');
+    const records = (): string[] =>
+      fs
+        .readdirSync(log, { recursive: true, encoding: 'utf8' })
+        .filter((name) => /app_\.1\/log\/[0-9a-f]{10}$/.test(name));
+    // The claim, and an anchor.
+    await until(() => records().length >= 2);
+    child?.kill('SIGKILL');
+    expect(await running).toMatchObject({ signal: 'SIGKILL' });
+    // What is anchored is no checkpoint yet, and the other way round: not a first boot.
+    const early = await work.error(['restore', '--target', work.at('x'), '--lineage', 'team/app/1']);
+    expect(early).toMatchObject({ code: 'E_EXPECTED_MISSING', exit: 18 });
+
+    const made = await work.json(command);
+    expect(made).toMatchObject({ files: 151, bytes: 150_000_005 });
+    expect(made['newBytes']).toBeLessThan(145_000_000);
+    const restored = await work.json(['restore', '--target', work.at('back'), '--lineage', 'team/app/1']);
+    expect(restored).toMatchObject({ root: made['root'], verified: true });
+  });
+});
+
 describe('the clock', () => {
   it('set back by a year changes nothing of what is newest', async () => {
     const back = { NODE_OPTIONS: '--import=data:text/javascript,const%20now=Date.now;Date.now=()=>now()-31536e6' };
