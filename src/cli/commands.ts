@@ -82,7 +82,7 @@ ${whichCheckpoint}`,
     ],
     examples: [
       'holdfast restore --lineage team/app/0 --target /var/lib/app',
-      'holdfast restore --lineage team/app/0 --at latest~2 --target /tmp/look --only "conf/**"',
+      'holdfast restore --lineage team/app/0 --at latest~2 --target /srv/look --only "conf/**"',
       'holdfast restore --lineage team/app/0 --target data=/srv/data --target logs=/var/log/app',
     ],
     load: async () => (await import('./restore.ts')).restore,
