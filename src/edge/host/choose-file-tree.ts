@@ -84,9 +84,34 @@ function tryOut(tree: NativeFileTree, temporary: string): string | undefined {
       tree.close(root);
     }
   } catch (error) {
-    return error instanceof FileTreeError ? error.message : String(error);
+    if (!(error instanceof FileTreeError)) return String(error);
+    return placeIsToBlame.has(error.errno) ? undefined : error.message;
   } finally {
-    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+    if (directory !== undefined) removeTemporary(directory);
+  }
+}
+
+/**
+ * What a full or failing place for temporary files answers says nothing of the calls. Doing without them for that reason would lose
+ * the xattrs of a checkpoint. (EPERM is not here: filters of system calls answer so.)
+ */
+const placeIsToBlame: ReadonlySet<string> = new Set([
+  'ENOSPC',
+  'EDQUOT',
+  'EROFS',
+  'EACCES',
+  'EIO',
+  'EMFILE',
+  'ENFILE',
+  'ENOENT',
+]);
+
+/** A leftover of the trial is no reason to stop. */
+function removeTemporary(directory: string): void {
+  try {
+    rmSync(directory, { recursive: true, force: true });
+  } catch {
+    // It is empty or nearly so, and its name says whose it was.
   }
 }
 
