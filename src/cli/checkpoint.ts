@@ -44,6 +44,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const settings = settingsOf(host, parsed, volumes);
   const fileTree = await host.fileTree();
   for (const volume of volumes) assertReadable(fileTree.tree, volume);
+  if (form === 'text') warnOfKey(host, parsed, volumes);
   await using store = await host.openWriter(address, { create: false });
   const repository = await repositoryOf(host, 'checkpoint', parsed, store);
   const { clock, random, signal } = host;
@@ -253,6 +254,19 @@ function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): vo
       details: { path, volume: name, errno: cause.errno },
     });
   }
+}
+
+/** Lost together with what it opens, a key is of no use. */
+function warnOfKey(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]): void {
+  const keyFile = parsed.text('key-file');
+  if (keyFile === undefined) return;
+  const real = host.realPath(keyFile);
+  const around = volumes.find(({ path }) => isWithin(real, path));
+  if (around === undefined) return;
+  host.stderr.write(
+    `${styled(host.stderr, 'yellow', 'warning')} the key ${keyFile} lies in ${around.path}: keep a copy elsewhere, ` +
+      'for when that directory is lost\n',
+  );
 }
 
 function selectionOf(parsed: Parsed): Selection {

@@ -54,13 +54,17 @@ function realPathOf(path: string): string {
 
 const unusedMsMax = 30 * 86_400_000;
 
-/** Caches of directories that have not been captured or restored for a month. */
+/** Caches of directories that have not been captured or restored for a month. What cannot be tidied up waits for the next run. */
 function removeUnused(parent: string, used: string): void {
-  for (const name of readdirSync(parent)) {
-    const path = join(parent, name);
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (path === used || stat === undefined || Date.now() - stat.mtimeMs < unusedMsMax) continue;
-    rmSync(path, { recursive: true, force: true });
+  try {
+    for (const name of readdirSync(parent)) {
+      const path = join(parent, name);
+      const stat = statSync(path, { throwIfNoEntry: false });
+      if (path === used || stat === undefined || Date.now() - stat.mtimeMs < unusedMsMax) continue;
+      rmSync(path, { recursive: true, force: true });
+    }
+  } catch {
+    // The checkpoint does not depend on it.
   }
 }
 

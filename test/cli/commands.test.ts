@@ -228,6 +228,8 @@ describe('the command line', () => {
       const made = await inside.json(['checkpoint', inside.path, '--exclude', 'key']);
       expect(made).toMatchObject({ files: 1 });
       expect(await inside.json(['checkpoint', inside.path, '--exclude', 'key'])).toMatchObject({ files: 1 });
+      const warned = await inside.run(['checkpoint', inside.path]);
+      expect(warned).toMatchObject({ code: 0, stderr: expect.stringMatching(/^warning the key .* lies in /) });
       expect(await inside.error(['checkpoint', inside.at('store/v1')])).toMatchObject({ code: 'E_USAGE' });
       expect(await inside.error(['restore', '--target', inside.at('store/v1')])).toMatchObject({ code: 'E_USAGE' });
       expect(await inside.error(['restore', '--target', inside.path])).toMatchObject({ code: 'E_USAGE' });

@@ -9,6 +9,8 @@ import { canMount, canTrace, lacking, withFaults, withMounts } from '../edge/sto
 import { snapshotTree } from '../support/tree-snapshot.ts';
 import { binary, type JsonObject, type Ran, runCli, Workplace } from './run-cli.ts';
 
+const canBecomeOthers = { there: process.getuid?.() === 0, why: 'only root can run a program as another user' };
+
 let work: Workplace;
 let root: string;
 
@@ -203,7 +205,7 @@ describe('targets', () => {
     expect(await work.error(['restore', '--target', target])).toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
   });
 
-  it.skipIf(process.getuid?.() !== 0)('of a user without privileges: what could not be kept is named', async () => {
+  it.skipIf(lacking(canBecomeOthers))('of a user without privileges: what could not be kept is named', async () => {
     fs.chmodSync(work.path, 0o755);
     fs.mkdirSync(work.at('theirs'));
     for (const name of ['store', 'key', 'theirs']) execFileSync('chown', ['-R', '65534:65534', work.at(name)]);
@@ -250,7 +252,7 @@ describe('limits', () => {
     expect(snapshotTree(work.at('store'))).toEqual(before);
   });
 
-  it.skipIf(process.getuid?.() !== 0)('a file that cannot be read: named, counted, exit code 3', async () => {
+  it.skipIf(lacking(canBecomeOthers))('a file that cannot be read: named, counted, exit code 3', async () => {
     fs.writeFileSync(work.at('data/secret'), 'secret', { mode: 0o000 });
     fs.writeFileSync(work.at('data/other'), 'other');
     execFileSync('chown', ['-R', '65534:65534', work.path]);
