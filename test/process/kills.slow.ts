@@ -227,7 +227,8 @@ test(`${killsWanted} kills of checkpoints and restores: nothing acknowledged is 
   const sum = (of: (tally: Tally) => number): number => of(tallies[0]) + of(tallies[1]);
   process.stdout.write(`kills: ${JSON.stringify(tallies)}\n`);
   expect(sum(({ kills }) => kills)).toBeGreaterThanOrEqual(killsWanted);
-  // Else the kills came too early or too late to mean anything.
+  // Else the kills came too early or too late to mean anything; of a handful nothing can be said.
+  if (killsWanted < 100) return;
   expect(
     sum(({ leftovers }) => leftovers),
     'half-written objects',

@@ -43,8 +43,15 @@ export class DirectoryCache implements LocalCache {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw failed(`open the cache file ${name}`, error);
     }
-    const reader = checkedReader(descriptor);
-    if (reader === undefined) closeSync(descriptor);
+    let reader: CacheReader | undefined;
+    try {
+      reader = checkedReader(descriptor);
+    } catch (error) {
+      // A file that its disk no longer gives back is as good as torn. A lack of memory or descriptors is not its fault.
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw failed(`read the cache file ${name}`, error);
+    } finally {
+      if (reader === undefined) closeSync(descriptor);
+    }
     return reader;
   }
 
@@ -115,7 +122,8 @@ export class DirectoryCache implements LocalCache {
   /** Removes what killed runs left half-written. Only for the one who holds the directory. */
   sweep(): void {
     for (const name of attempt('list the cache', () => readdirSync(this.#directory))) {
-      if (name.endsWith('.new')) rmSync(join(this.#directory, name), { force: true });
+      if (!name.endsWith('.new')) continue;
+      attempt('remove a cache file', () => rmSync(join(this.#directory, name), { force: true }));
     }
   }
 
@@ -123,7 +131,7 @@ export class DirectoryCache implements LocalCache {
     const path = join(this.#directory, `scratch.${randomBytes(6).toString('hex')}.new`);
     const descriptor = attempt('make a scratch file', () => openSync(path, 'wx+', 0o600));
     // Without a name it is gone with the process, however that ends.
-    unlinkSync(path);
+    attempt('unlink a scratch file', () => unlinkSync(path));
     let length = 0;
     return {
       append(bytes: Uint8Array): number {
@@ -137,7 +145,8 @@ export class DirectoryCache implements LocalCache {
         return start;
       },
       read(position: number, into: Uint8Array): void {
-        if (readFully(descriptor, position, into, 0, into.length) !== into.length) {
+        const got = attempt('read a scratch file', () => readFully(descriptor, position, into, 0, into.length));
+        if (got !== into.length) {
           throw new HoldfastError('E_STATE_DIR', 'a scratch file lost its end');
         }
       },
@@ -174,7 +183,9 @@ function checkedReader(descriptor: number): CacheReader | undefined {
     tail,
     bytes: body,
     read: (position, into, start, length) =>
-      readFully(descriptor, position, into, start, Math.min(length, body - position)),
+      attempt('read a cache file', () =>
+        readFully(descriptor, position, into, start, Math.min(length, body - position)),
+      ),
     close: () => closeSync(descriptor),
   };
 }
