@@ -14,7 +14,7 @@ import { mixSalt } from '../format/pack-seal.ts';
 import { equalBytes } from '../model/bytes.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { EntryMeta, Place, Xattr } from '../model/entry.ts';
-import { HoldfastError, invariant } from '../model/errors.ts';
+import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, nextSlot, type RecordId, type Slot, toSlot, type VolumeName } from '../model/ids.ts';
 import { writeStat, viewOf } from '../model/stat-record.ts';
 import {
@@ -35,7 +35,7 @@ import { emptyTree, type NodeSource } from '../tree/node-access.ts';
 import { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
-import { PackReferences, PackSequence, type PackSettings, packSalt } from './capture-lane.ts';
+import { PackSequence, type PackSettings, packSalt } from './capture-lane.ts';
 import { statBytes } from './lane-job.ts';
 import { type InlinePack, PackUploads } from './pack-uploads.ts';
 import type { ChunkTarget } from './read-content.ts';
@@ -128,6 +128,8 @@ export interface VolumeOutcome {
   }[];
   readonly fuzzyCount: number;
   readonly fuzzyNames: readonly string[];
+  /** Stored as read and no part of the consistency: wal-indexes of SQLite that changed since the last checkpoint. */
+  readonly volatileNames: readonly string[];
   readonly incomplete: boolean;
   /** How the scan found what changed: compared with its cache, or by reading everything. */
   readonly scan: 'cached' | 'full';
@@ -200,6 +202,7 @@ interface VolumeState {
   tree: TreeRoot;
   rootMeta: EntryMeta;
   last: VolumePassResult | undefined;
+  volatileNames: readonly string[];
   newBytes: number;
   scan: 'cached' | 'full';
   /** File name of the scan cache that describes `tree`. */
@@ -232,7 +235,6 @@ class CaptureRun {
   readonly #base: CommitBase | undefined;
   readonly #basePacks: ReadonlySet<string>;
   readonly #packs: PackSettings;
-  readonly #references = new PackReferences();
   readonly #laneReferences: PackReference[] = [];
   #slot: Slot;
   #own: PackSequence | undefined;
@@ -369,6 +371,7 @@ class CaptureRun {
         rootMeta: inBase?.rootMeta ?? noMeta,
         last: undefined,
         newBytes: 0,
+        volatileNames: [],
         scan: 'full',
         cacheFile: undefined,
         complete: false,
@@ -422,6 +425,7 @@ class CaptureRun {
         next,
         freshFromMs: clock.nowMs() - coarseClockMs,
         distrustContent: this.#pass === 1 && previous !== undefined && !writeback,
+        keepVolatile: this.#pass > 1,
         read: (job, bytes) => this.#lanes.read(job, bytes),
         onApplied: (drain) => this.#afterBatch(volume, editor, drain),
         progress: {
@@ -437,6 +441,7 @@ class CaptureRun {
       volume.tree = await editor.finish();
       volume.last = result;
       volume.newBytes += result.newBytes;
+      if (this.#pass === 1) volume.volatileNames = result.volatile.names;
       this.#newBytes += result.newBytes;
       volume.complete = true;
       next?.commit(this.#cacheIdentity(volume));
@@ -522,7 +527,7 @@ class CaptureRun {
   }
 
   #allReferences(): PackReference[] {
-    return [...this.#references.list(), ...(this.#own?.references.list() ?? []), ...this.#laneReferences];
+    return [...(this.#own?.references.list() ?? []), ...this.#laneReferences];
   }
 
   async #commit(consistency: Consistency): Promise<CaptureOutcome> {
@@ -553,7 +558,12 @@ class CaptureRun {
       });
       invariant(equalIds(committed.root, root), 'the committed root is the captured one');
       this.#storedBytes += committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
-      this.#bindCaches(committed.id);
+      try {
+        this.#bindCaches(committed.id);
+      } catch (error) {
+        // The checkpoint exists; without its cache the next one reads everything, which is slower and never wrong.
+        if (!isHoldfastError(error, 'E_STATE_DIR')) throw error;
+      }
     } else {
       this.#dropCaches();
     }
@@ -658,6 +668,7 @@ function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): VolumeOut
     skipped: checkpoint.skipped,
     fuzzyCount: checkpoint.fuzzyCount,
     fuzzyNames: checkpoint.fuzzyNames,
+    volatileNames: volume.volatileNames,
     incomplete: checkpoint.incomplete,
     scan: volume.scan,
   };

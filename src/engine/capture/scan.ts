@@ -31,6 +31,7 @@ import {
 } from '../tree/scan-cache.ts';
 import { statBytes } from './lane-job.ts';
 import type { Selection } from './select.ts';
+import { isWalIndex } from './sqlite-index.ts';
 
 /** An open directory, shared between the walk and the jobs that read its names; closed by the last of them. */
 export class DirectoryHandle {
@@ -76,6 +77,8 @@ export type ScanOperation =
       readonly changed: boolean;
       /** A write at the time of the read may leave the same stamps. */
       readonly fresh: boolean;
+      /** A wal-index: written through a mapping at any time, and worth nothing in a copy. */
+      readonly volatile: boolean;
     }
   | {
       readonly kind: 'hardlink';
@@ -110,6 +113,8 @@ export interface ScanRequest {
   readonly freshFromMs: number;
   /** Unchanged regular files of the previous scan must be read all the same (no writeback: mapped writes leave no trace). */
   readonly distrustContent: boolean;
+  /** A wal-index that an earlier pass of this capture has read is not looked at again. */
+  readonly keepVolatile: boolean;
   readonly onSkip: (key: Uint8Array, reason: SkipReason, errno: string) => void;
   readonly totals: ScanTotals;
 }
@@ -328,6 +333,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       totals.entries++;
 
       let group = '';
+      let volatile = false;
       let changed = !sameAsCached;
       if (multiple) {
         group = groupOf(view, at);
@@ -350,6 +356,12 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       } else if (type === fileType.regular) {
         totals.files++;
         totals.bytes += readI64(view, at + statOffset.size);
+        volatile = isWalIndex(block, view, index);
+        if (volatile && request.keepVolatile && cachedAt >= 0 && cachedType === type) {
+          // It stays as the first pass read it, and the next capture reads it again.
+          next?.markDirty(position.block, position.index);
+          continue;
+        }
       }
 
       const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
@@ -371,6 +383,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           group,
           changed,
           fresh,
+          volatile,
         });
         readBytes += size;
       }

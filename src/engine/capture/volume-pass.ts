@@ -66,6 +66,7 @@ export interface VolumePassRequest {
   readonly next: ScanCacheWriter | undefined;
   readonly freshFromMs: number;
   readonly distrustContent: boolean;
+  readonly keepVolatile: boolean;
   /** Gives a job to the least busy lane. */
   readonly read: (job: Uint8Array, bytes: number) => Promise<Uint8Array> | Uint8Array;
   /** Called when a batch has been applied; may anchor what there is so far. No job is in flight when `drained` is true. */
@@ -82,6 +83,8 @@ export interface VolumePassResult {
   readonly moved: NameTally;
   /** Names that never held still while they were read. */
   readonly fuzzy: NameTally;
+  /** Stored as read, whatever happened meanwhile: a wal-index. */
+  readonly volatile: NameTally;
   /** These, and names that may have moved without a trace while they were read: only an equal second read proves otherwise. */
   readonly unproven: NameTally;
   /** What moved or is unproven, each name once. */
@@ -104,6 +107,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   const totals: ScanTotals = { entries: 0, files: 0, bytes: 0 };
   const moved = new NameTally();
   const fuzzy = new NameTally();
+  const volatile = new NameTally();
   const unproven = new NameTally();
   const unsettled = new NameTally();
   const skipped = new Map<SkipReason, NameTally>();
@@ -139,9 +143,13 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     newBytes += r.varint();
     readBytes += r.varint();
     readNames++;
+    const isVolatile = operation.volatile && status === readStatus.stored;
     // What cannot be read is missing, and said to be; it does not move as long as it stays so.
-    const moves = operation.changed || ((flags & readFlag.moved) !== 0 && status !== readStatus.unreadable);
-    const doubtful = operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy | readFlag.moved)) !== 0;
+    const moves =
+      !isVolatile && (operation.changed || ((flags & readFlag.moved) !== 0 && status !== readStatus.unreadable));
+    const doubtful =
+      !isVolatile && (operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy | readFlag.moved)) !== 0);
+    if (isVolatile) volatile.add(key);
     if (moves) moved.add(key);
     if (doubtful && status === readStatus.stored) unproven.add(key);
     if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
@@ -149,7 +157,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     if (status === readStatus.stored) {
       const value = r.blob();
       const placement = r.blob();
-      if ((flags & readFlag.fuzzy) !== 0) fuzzy.add(key);
+      if ((flags & readFlag.fuzzy) !== 0 && !isVolatile) fuzzy.add(key);
       if ((flags & readFlag.mapped) !== 0) mapped++;
       const wait = editor.put(key, value, placement);
       if (wait !== undefined) await wait;
@@ -256,6 +264,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     next,
     freshFromMs: request.freshFromMs,
     distrustContent: request.distrustContent,
+    keepVolatile: request.keepVolatile,
     onSkip: skip,
     totals,
   });
@@ -289,7 +298,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     for (const pending of window) releaseOperations(pending.operations);
   }
   request.progress.onScan(totals);
-  return { totals, moved, fuzzy, unproven, unsettled, skipped, mapped, readNames, readBytes, newBytes };
+  return { totals, moved, fuzzy, volatile, unproven, unsettled, skipped, mapped, readNames, readBytes, newBytes };
 }
 
 interface Hints {

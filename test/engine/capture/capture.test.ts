@@ -206,6 +206,30 @@ describe('a checkpoint', () => {
     });
   }
 
+  // "-shm is written only through a mapping: it is stored as read, marked volatile, and takes no part in convergence."
+  test('of a database in use does not wait for its wal-index to hold still', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    for (const suffix of ['', '-wal', '-shm']) disk.writeFile(`app.db${suffix}`, `state ${suffix}`);
+    disk.writeFile('other-shm', 'an ordinary file');
+    clock.ms += 60_000;
+    let lists = 0;
+    files.beforeCall = (call) => {
+      if (call.operation === 'list' && call.path === '') disk.writeFile('app.db-shm', `lock ${++lists}`);
+    };
+    const first = await pod.capture();
+    expect(lists).toBeGreaterThan(1);
+    expect(first.consistency).toBe('converged');
+    expect(first.volumes[0]?.volatileNames).toEqual(['app.db-shm']);
+    files.beforeCall = (call) => {
+      if (call.operation === 'list' && call.path === '') disk.writeFile('other-shm', `edit ${++lists}`);
+    };
+    expect((await pod.capture()).consistency).toBe('fuzzy');
+    files.beforeCall = undefined;
+    clock.ms += 60_000;
+    // The next checkpoint reads the index again.
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk));
+  });
+
   // "An event on a file with several names re-stats its whole hardlink group."
   test('keeps hardlinks right when the directory of the first name moves', async () => {
     const { clock, disk, pod } = await onDisk();
