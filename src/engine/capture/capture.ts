@@ -245,6 +245,8 @@ class CaptureRun {
   readonly #volumes: VolumeState[] = [];
   #pass = 1;
   #newBytes = 0;
+  /** Of the pass that is running. */
+  #passNewBytes = 0;
   #storedBytes = 0;
   #anchoredBytes = 0;
   #partials = 0;
@@ -429,7 +431,10 @@ class CaptureRun {
         read: (job, bytes) => this.#lanes.read(job, bytes),
         onApplied: (drain) => this.#afterBatch(volume, editor, drain),
         progress: {
-          onRead: (_names, bytes, newBytes) => this.#report('read', scanned, bytes, newBytes),
+          onRead: (_names, bytes, newBytes) => {
+            this.#passNewBytes = newBytes;
+            this.#report('read', scanned, bytes, newBytes);
+          },
           onScan: (totals) => {
             scanned = totals;
             this.#report(this.#pass === 1 ? 'scan' : 'converge', totals, 0, 0);
@@ -443,6 +448,7 @@ class CaptureRun {
       volume.newBytes += result.newBytes;
       if (this.#pass === 1) volume.volatileNames = result.volatile.names;
       this.#newBytes += result.newBytes;
+      this.#passNewBytes = 0;
       volume.complete = true;
       next?.commit(this.#cacheIdentity(volume));
       previous?.close();
@@ -500,7 +506,7 @@ class CaptureRun {
       volumes,
       consistency: 'fuzzy',
       suspect: false,
-      newBytes: this.#newBytes,
+      newBytes: this.#newBytes + this.#passNewBytes,
       uploaded,
       inlined,
       referenced: this.#allReferences(),
