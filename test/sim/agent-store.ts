@@ -1,6 +1,6 @@
 /** The store as one process sees it: its requests are noted, may get lost on the way, and may outlive it. */
 import { logPrefix, parseLogKey } from '../../src/engine/format/object-keys.ts';
-import { readRecord } from '../../src/engine/format/record.ts';
+import type { LogRecord } from '../../src/engine/format/record.ts';
 import { utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { recordIdText } from '../../src/engine/model/ids.ts';
 import type {
@@ -94,17 +94,10 @@ export class AgentStore implements ObjectWriter {
     return this.#store.beginUpload(key, options);
   }
 
-  #recordIn(key: string, bytes: Uint8Array): ReturnType<typeof recordOf> {
-    return recordOf(this.#world, key, bytes);
+  #recordIn(key: string, bytes: Uint8Array): LogRecord | undefined {
+    const slot = parseLogKey(this.#world.lineage, key);
+    return slot === undefined ? undefined : this.#world.recordIn(slot, bytes);
   }
-}
-
-function recordOf(world: World, key: string, bytes: Uint8Array) {
-  const slot = parseLogKey(world.lineage, key);
-  if (slot === undefined) return undefined;
-  const { repository, domain, publicKey } = world.access;
-  const reading = readRecord(bytes, { repository, domain, publicKey, lineage: world.lineage, slot });
-  return reading.valid ? reading.record : undefined;
 }
 
 function shortKey(world: World, key: string): string {

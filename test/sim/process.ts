@@ -17,6 +17,8 @@ import { Crash, type Owner, type Scheduler } from './scheduler.ts';
 export interface LocalFaults {
   readonly fileError: number;
   readonly stateError: number;
+  /** Of a claimant between its look at the log and its claim: until this says that the slot was taken and is free again. */
+  readonly hesitatesUntil: ((slot: number) => boolean) | undefined;
 }
 
 const failing: ReadonlySet<string> = new Set([
@@ -118,6 +120,12 @@ export class Process implements Owner {
     if (this.dead) throw new Crash();
   }
 
+  async #hesitate(slot: number): Promise<void> {
+    const until = this.faults.hesitatesUntil;
+    if (until === undefined || this.#chance.happens(0.3)) return;
+    for (let i = 0; i < 40 && !until(slot); i++) await this.point('hesitates', 3000);
+  }
+
   #holderOf(): HolderStore {
     const { machine } = this;
     const maybeFail = (what: string): void => {
@@ -132,7 +140,9 @@ export class Process implements Owner {
         return structuredClone(machine.state);
       },
       save: async (state) => {
+        const claim = state.claims.at(-1)?.slot;
         await this.point('state save');
+        if (claim !== undefined && claim !== machine.state.claims.at(-1)?.slot) await this.#hesitate(claim);
         maybeFail('save');
         machine.state = structuredClone(state);
         await this.point('state saved');

@@ -15,7 +15,7 @@ import { LineageLog } from '../../src/engine/lineage/log.ts';
 import type { DomainAccess } from '../../src/engine/lineage/repository.ts';
 import { equalBytes } from '../../src/engine/model/bytes.ts';
 import type { VolumeCheckpoint } from '../../src/engine/model/checkpoint.ts';
-import { type LineageName, recordIdText, type Slot, toSlot } from '../../src/engine/model/ids.ts';
+import { type LineageName, recordIdText, type Slot } from '../../src/engine/model/ids.ts';
 import type { Compressor } from '../../src/engine/ports/compressor.ts';
 import type {
   CreateOutcome,
@@ -41,7 +41,7 @@ export interface Appeared {
   readonly record: LogRecord;
   /** False: it fell below the head, into a gap, and means nothing. */
   readonly counts: boolean;
-  content: Description | undefined;
+  content: CheckpointContent | undefined;
 }
 
 interface Acknowledged {
@@ -69,6 +69,7 @@ export class World implements ObjectWriter {
   /** False where reads fail: what could not be read in one pass is new to the next. */
   judgesRereads = true;
   #checks: (() => Promise<void>)[] = [];
+  readonly #readings: { readonly slot: Slot; readonly bytes: Uint8Array; readonly record: LogRecord }[] = [];
 
   constructor(
     access: DomainAccess,
@@ -194,14 +195,24 @@ export class World implements ObjectWriter {
     for (const check of checks) await check();
   }
 
-  #appear(slot: Slot, bytes: Uint8Array): void {
+  /** The record that these bytes are at that slot. */
+  recordIn(slot: Slot, bytes: Uint8Array): LogRecord | undefined {
+    const known = this.#readings.find((reading) => reading.slot === slot && equalBytes(reading.bytes, bytes));
+    if (known !== undefined) return known.record;
     const { repository, domain, publicKey } = this.access;
     const reading = readRecord(bytes, { repository, domain, publicKey, lineage: this.lineage, slot });
-    if (!reading.valid) {
+    if (!reading.valid) return undefined;
+    if (this.#readings.length > 4) this.#readings.shift();
+    this.#readings.push({ slot, bytes: bytes.slice(), record: reading.record });
+    return reading.record;
+  }
+
+  #appear(slot: Slot, bytes: Uint8Array): void {
+    const record = this.recordIn(slot, bytes);
+    if (record === undefined) {
       this.count('junk');
       return;
     }
-    const { record } = reading;
     const { kind, predecessor, epoch } = record.header;
     const head = this.head;
     const above = head === undefined || slot > head.header.slot;
@@ -268,18 +279,17 @@ export class World implements ObjectWriter {
       throw new Violation(`${name} has another root than the same entries have when built from nothing`);
     }
     const appeared = this.records.get(slot) as Appeared;
-    appeared.content = content.description;
+    appeared.content = content;
     if (kind === 'PARTIAL') return;
     this.#compareWithDisk(name, record, volume, content);
-    if (base.record !== undefined && this.judgesRereads)
-      await this.#checkNotReadAgain(name, record, base.record, content);
+    if (base.record !== undefined && this.judgesRereads) this.#checkNotReadAgain(name, record, base.record, content);
   }
 
   async #checkThere(name: string, entry: PackEntry): Promise<void> {
     const pack = packEntryName(entry);
     if (entry.inlined) {
-      const holder = await this.log.read(toSlot(entry.slot));
-      if (holder?.valid !== true) throw new Violation(`${name} lists ${pack}, inlined into a record that is not there`);
+      const stands = this.records.get(entry.slot)?.counts === true && !this.trimmed.has(entry.slot);
+      if (!stands) throw new Violation(`${name} lists ${pack}, inlined into a record that is not there`);
       return;
     }
     const info = await this.memory.stat(packKey(this.lineage, pack));
@@ -303,7 +313,7 @@ export class World implements ObjectWriter {
     const appeared = this.records.get(slot);
     if (appeared?.content === undefined) return;
     const [, content] = await this.#read(`${appeared.record.header.kind} ${slot}, read again,`, appeared.record);
-    const [wrong] = differences(appeared.content, content.description);
+    const [wrong] = differences(appeared.content.description, content.description);
     if (wrong !== undefined) throw new Violation(`record ${slot} shows something else now: ${wrong}`);
   }
 
@@ -351,15 +361,11 @@ export class World implements ObjectWriter {
   }
 
   /** What the base has under the same name with the same content was not stored again. */
-  async #checkNotReadAgain(
-    name: string,
-    { header }: LogRecord,
-    base: LogRecord,
-    content: CheckpointContent,
-  ): Promise<void> {
+  #checkNotReadAgain(name: string, { header }: LogRecord, base: LogRecord, content: CheckpointContent): void {
     const { slot } = header;
     const versions = this.sent.get(recordIdText(header.id))?.versions ?? [];
-    const [, before] = await this.#read(`the base of ${name}`, base);
+    const before = this.records.get(base.header.slot)?.content;
+    if (before === undefined) return;
     for (const [path, { value, slots }] of content.placed) {
       const old = before.placed.get(path);
       if (old === undefined || old.value !== value) continue;
