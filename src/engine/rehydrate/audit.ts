@@ -9,7 +9,7 @@ import type { LeafNode } from '../format/tree-node.ts';
 import { ByteReader, ByteWriter } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
 import { type Entry, type EntryMeta, type Xattr, xattrInlineBytesMax } from '../model/entry.ts';
-import { childKey, keyComponents } from '../model/rel-path.ts';
+import { childKey, descendantsEnd, keyComponents } from '../model/rel-path.ts';
 import {
   type DirectoryBlock,
   fileType,
@@ -139,7 +139,7 @@ class Audit {
       const mode = frame.view.getUint32(at + statOffset.mode, true);
       if ((mode & fileTypeMask) !== fileType.directory) continue;
       signal?.throwIfAborted();
-      this.#enter(frame, index);
+      if (!this.#enter(frame, index)) await this.#skipBelow(frame, index);
     }
     while (this.#leaf !== undefined) {
       this.#missing(this.#leaf.key(this.#index));
@@ -163,26 +163,37 @@ class Audit {
     frame.descriptor = undefined;
   }
 
-  #enter(frame: Frame, index: number): void {
+  /** False for a directory that cannot be looked into: its rights may be meant to keep us out. */
+  #enter(frame: Frame, index: number): boolean {
     const { files } = this.#options;
     const name = recordName(frame.block, frame.view, index);
     // A mount inside the target is none of the volume's business; a capture leaves it out too.
     if (frame.view.getBigUint64(index * statRecordBytes + statOffset.device, true) !== this.#device) {
       // A cache has a block for every directory, and where the tree has this one too, the next capture must find it gone.
       this.#cacheable = false;
-      return;
+      return true;
     }
     const key = childKey(frame.key, name);
     let descriptor: Descriptor | undefined;
     try {
       descriptor = files.openBeneath(this.#descriptorOf(frame), nameAt(name));
       this.#push(descriptor, key);
+      return true;
     } catch (error) {
       if (!(error instanceof FileTreeError)) throw error;
       if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw targetError(error, key);
       if (descriptor !== undefined) files.close(descriptor);
-      this.#cacheable = false;
+      return false;
     }
+  }
+
+  /** Nothing can be said of what the tree has there. */
+  async #skipBelow(frame: Frame, index: number): Promise<void> {
+    const key = childKey(frame.key, recordName(frame.block, frame.view, index));
+    const end = descendantsEnd(key);
+    while (this.#leaf !== undefined && this.#leaf.compareKey(this.#index, end) < 0) await this.#nextEntry();
+    this.#comparable = false;
+    this.#cacheable = false;
   }
 
   #descriptorOf(frame: Frame): Descriptor {

@@ -21,7 +21,7 @@ export interface PipelineOptions<Item extends BatchItem> {
 }
 
 /** What the window begins with, for each lane: the job it works on and the next one. */
-const windowBytesPerLane: number = 4 * 1024 * 1024;
+const windowBytesPerLane: number = 3 * 1024 * 1024;
 const batchesMax = 64;
 
 export class BatchPipeline<Item extends BatchItem> {
@@ -64,7 +64,7 @@ export class BatchPipeline<Item extends BatchItem> {
   /** After a job: more in flight when no lane has work although bytes are on their way, less when jobs pile up. */
   #adapt(): void {
     const { bytesMax, lanes } = this.#options;
-    if (this.#jobs === 0 && this.#running.size > 1) this.#window = Math.min(bytesMax, 1.5 * this.#window);
+    if (this.#jobs === 0 && this.#running.size > 1) this.#window = Math.min(bytesMax, 1.25 * this.#window);
     else if (this.#jobs > lanes.count) this.#window = Math.max(firstWindow(this.#options), 0.9 * this.#window);
   }
 

@@ -57,8 +57,8 @@ interface PlannedItem extends BatchItem {
 type PlannedBatch = Batch<PlannedItem>;
 
 const batchBytes: number = 8 * 1024 * 1024;
-/** The same in the store: a range or two. */
-const batchStoredBytes: number = 4 * 1024 * 1024;
+/** The same in the store: one range. */
+const batchStoredBytes: number = 2 * 1024 * 1024;
 const batchFilesMax = 512;
 /** Each is an open descriptor; the default limit of a process is 1024. */
 const batchDirectoriesMax = 48;

@@ -8,8 +8,8 @@ import { type FrameCodec, PackReader } from '../format/pack.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import type { JobChunk, JobPack, JobSegment } from './restore-job.ts';
 
-/** Plaintexts kept open: 4 MiB at the largest segments. */
-const openMax = 4;
+/** Plaintexts kept open: 3 MiB at the largest segments. */
+const openMax = 3;
 /** A pack's table stays for the jobs that follow. */
 const readersMax = 16;
 

@@ -299,10 +299,16 @@ class VolumeRun {
     try {
       root = files.makeRoot(target.path);
     } catch (error) {
-      throw targetError(error, undefined);
+      const known = error instanceof FileTreeError && ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP'].includes(error.errno);
+      if (!known) throw targetError(error, undefined);
+      throw new HoldfastError('E_TARGET_IO', `cannot open or make the target ${target.path}: ${error.errno}`, {
+        cause: error,
+        details: { path: target.path, errno: error.errno },
+      });
     }
     try {
       const { policy, mark } = await this.#begin(root);
+      if (policy !== 'keep' && this.#settings.rootMeta) dropDefaultAcl(files, root);
       const firstComplete = await this.#restore(root, policy, mark);
       const damage = this.#damage.any ? this.#damage.report() : undefined;
       if (damage !== undefined && !this.#settings.continueOnDamage) throw this.#damaged(damage);
@@ -575,8 +581,18 @@ function usualOwner(
   }
 }
 
-/** Then everything made below inherits an ACL that no entry may have. */
+const defaultAcl = utf8Bytes('system.posix_acl_default');
+
+/** With one, everything made below inherits an ACL that no entry may have. */
 function hasDefaultAcl(files: FileTreeWriter, root: Descriptor): boolean {
-  const name = utf8Bytes('system.posix_acl_default');
-  return files.xattrs(root).some((xattr) => equalBytes(xattr.name, name));
+  return files.xattrs(root).some((xattr) => equalBytes(xattr.name, defaultAcl));
+}
+
+/** The directory gets the volume's own xattrs in the end; where this one stays, the audit finds what it did. */
+function dropDefaultAcl(files: FileTreeWriter, root: Descriptor): void {
+  try {
+    if (hasDefaultAcl(files, root)) files.removeXattr(root, defaultAcl);
+  } catch (error) {
+    if (!(error instanceof FileTreeError)) throw error;
+  }
 }
