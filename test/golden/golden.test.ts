@@ -11,11 +11,14 @@ import { openLog } from '../../src/engine/lineage/open-log.ts';
 import { openRepository } from '../../src/engine/lineage/repository.ts';
 import { parseSelector, resolveCheckpoint } from '../../src/engine/lineage/resolve.ts';
 import { toHex } from '../../src/engine/model/bytes.ts';
-import { toLineageName } from '../../src/engine/model/ids.ts';
+import { toLineageName, toVolumeName } from '../../src/engine/model/ids.ts';
 import type { ObjectReader } from '../../src/engine/ports/object-store.ts';
+import { rehydrate, restoreDefaults } from '../../src/engine/rehydrate/rehydrate.ts';
+import { findCheckpoint } from '../../src/engine/rehydrate/restore-source.ts';
 import { SegmentSource } from '../../src/engine/tree/segment-source.ts';
 import { ManualClock, Pod, seededRandom } from '../support/capture-fixture.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../support/memory-file-tree.ts';
+import { MemoryMarker, noLanes } from '../support/restore-fixture.ts';
 import { storedLines } from './read-tree.ts';
 import {
   anchoredSettings,
@@ -96,6 +99,42 @@ describe('every stored repository', () => {
     if (last === undefined) await expect(latest).rejects.toMatchObject({ code: 'E_EXPECTED_MISSING' });
     else expect((await latest).header.slot).toBe(last.slot);
   });
+});
+
+test.each(specimens.map(({ name }) => name))('%s is restored: equal trees, equal roots', async (name) => {
+  const expected = expectedOf(name);
+  await using store = await openDirectoryReader(join(folder, name, 'store'));
+  const { log, access } = await openStored(store, expected);
+  for (const { slot, root, volumes } of expected.checkpoints) {
+    const source = await findCheckpoint(log, access, parseSelector(String(slot)));
+    const disk = new MemoryFileSystem();
+    const files = new MemoryFileTree(disk);
+    const outcome = await rehydrate(
+      {
+        files,
+        store,
+        compressor,
+        clock: new ManualClock(),
+        random: seededRandom('restore'),
+        lanes: noLanes,
+        cache: undefined,
+      },
+      source,
+      {
+        ...restoreDefaults,
+        laneCount: 0,
+        targets: Object.keys(volumes).map((volume) => ({
+          volume: toVolumeName(volume),
+          path: volume,
+          marker: new MemoryMarker(),
+        })),
+      },
+    );
+    expect(toHex(outcome.rootGot ?? new Uint8Array(0))).toBe(root);
+    const restored = Object.fromEntries(Object.keys(volumes).map((volume) => [volume, disk.describe(volume)]));
+    expect(restored).toEqual(volumes);
+    expect(files.openDescriptors).toEqual([]);
+  }
 });
 
 test('together they hold what a format can get wrong', () => {
