@@ -4,7 +4,6 @@
  */
 import { decodeEntry } from '../../src/engine/format/entry-codec.ts';
 import { contentId, type DomainKeys } from '../../src/engine/format/keys.ts';
-import type { LeafItem } from '../../src/engine/format/tree-node.ts';
 import { equalBytes, toHex } from '../../src/engine/model/bytes.ts';
 import type { TreeRoot } from '../../src/engine/model/checkpoint.ts';
 import type { ContentItem, Entry, EntryMeta, Place, XattrValue } from '../../src/engine/model/entry.ts';
@@ -48,12 +47,18 @@ function rootLine(mode: number, uid: number, gid: number, mtimeSec: number, mtim
   return `${mode.toString(8)} ${uid}:${gid} @${mtimeSec}.${mtimeNsec}`;
 }
 
+export interface PlacedChunk {
+  readonly id: string;
+  /** Of its place. */
+  readonly slot: number;
+}
+
 export interface CheckpointContent {
   readonly description: Description;
   /** The same entries, built anew from nothing, have this root. */
   readonly rebuiltRoot: Uint8Array;
-  /** Display path → logical value in hexadecimal and the slots of its chunks. */
-  readonly placed: ReadonlyMap<string, { readonly value: string; readonly slots: readonly number[] }>;
+  /** Path → logical value in hexadecimal and where its chunks are. */
+  readonly placed: ReadonlyMap<string, { readonly value: string; readonly chunks: readonly PlacedChunk[] }>;
   /** `slot/pack` of every place that can be reached. */
   readonly packs: ReadonlySet<string>;
 }
@@ -66,7 +71,7 @@ export async function readCheckpoint(
   keys: DomainKeys,
 ): Promise<CheckpointContent> {
   const description = new Map<string, string>();
-  const placed = new Map<string, { value: string; slots: number[] }>();
+  const placed = new Map<string, { value: string; chunks: PlacedChunk[] }>();
   const packs = new Set<string>();
   const rebuilt = new TreeEditor({
     base: emptyTree(keys),
@@ -104,7 +109,7 @@ export async function readCheckpoint(
       if (target?.startsWith('10') !== true) throw new Violation(`${path} is a name of a file that is not in its tree`);
       if (description.has(path)) throw new Violation(`${path} stands twice in a tree`);
       description.set(path, await describeEntry(entry, keys, nodes, chunk, xattrValue));
-      placed.set(path, { value: toHex(item.value), slots: await slotsOf(entry, item, nodes, keys) });
+      placed.set(path, { value: toHex(item.value), chunks: await chunksOf(entry, nodes, keys) });
     }
   }
   description.set('.', rootLine(rootMeta.mode, rootMeta.uid, rootMeta.gid, rootMeta.mtimeSec, rootMeta.mtimeNsec));
@@ -123,18 +128,17 @@ export function pathOf(key: Uint8Array): string {
   return keyComponents(key).map(printable).join('/');
 }
 
-async function slotsOf(
+async function chunksOf(
   entry: Entry,
-  _item: LeafItem,
   nodes: { load: (place: Place, bytes: number) => Uint8Array | Promise<Uint8Array> },
   keys: DomainKeys,
-): Promise<number[]> {
-  const slots: number[] = [];
-  if (entry.type !== 'file') return slots;
+): Promise<PlacedChunk[]> {
+  const chunks: PlacedChunk[] = [];
+  if (entry.type !== 'file') return chunks;
   for await (const items of readList(entry.content, nodes, keys)) {
-    for (const item of items) if (item.kind === 'chunk') slots.push(item.place.slot);
+    for (const item of items) if (item.kind === 'chunk') chunks.push({ id: toHex(item.id), slot: item.place.slot });
   }
-  return slots;
+  return chunks;
 }
 
 async function describeEntry(

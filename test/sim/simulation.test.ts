@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Break } from './breaks.ts';
+import type { Break } from './breaks.ts';
 import { simulate } from './simulation.ts';
 
 describe('the simulator', () => {

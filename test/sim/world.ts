@@ -366,12 +366,22 @@ export class World implements ObjectWriter {
     const versions = this.sent.get(recordIdText(header.id))?.versions ?? [];
     const before = this.records.get(base.header.slot)?.content;
     if (before === undefined) return;
-    for (const [path, { value, slots }] of content.placed) {
+    const used = new Map<string, number>();
+    for (const { chunks } of content.placed.values())
+      for (const { id } of chunks) used.set(id, (used.get(id) ?? 0) + 1);
+    // A name linked during the capture may have been read before the first name of its file.
+    const linked = new Set(
+      versions.flatMap((version) => [...version.values()].filter((line) => line.startsWith('= '))),
+    );
+    for (const [path, { value, chunks }] of content.placed) {
+      if (linked.has(`= ${path}`)) continue;
       const old = before.placed.get(path);
       if (old === undefined || old.value !== value) continue;
       // What moved meanwhile may have come back.
       if (versions.some((version) => version.get(path) !== content.description.get(path))) continue;
-      if (old.slots.some((one) => one !== slot) && slots.every((one) => one === slot)) {
+      for (const [i, chunk] of chunks.entries()) {
+        // The same bytes may have been stored under another name, and are referred to there.
+        if (chunk.slot !== slot || old.chunks[i]?.slot === slot || used.get(chunk.id) !== 1) continue;
         throw new Violation(`${name} stored ${path} again, which its base ${base.header.kind} ${base.header.slot} has`);
       }
     }
