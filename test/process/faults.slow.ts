@@ -46,7 +46,7 @@ const traced = (
     `inject=${call}:error=${error}:when=${when}`,
   ],
   // Calls are counted by thread.
-  env: { UV_THREADPOOL_SIZE: '1' },
+  env: { UV_THREADPOOL_SIZE: '1', TMPDIR: work.path },
 });
 
 /** The error that a failed run must end with: its JSON is the last line, and its exit code is its own. */

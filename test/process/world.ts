@@ -168,7 +168,8 @@ export class World implements AsyncDisposable {
     let timer: NodeJS.Timeout | undefined;
     const began = performance.now();
     const ran = await this.place.run([...args, '--output', 'json'], {
-      env,
+      // What a killed process leaves behind goes with the world.
+      env: { TMPDIR: this.place.path, ...env },
       onStart: (child) => {
         timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
       },
