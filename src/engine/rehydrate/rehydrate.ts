@@ -4,7 +4,7 @@
  * The checkpoint was resolved by the caller (restore-source.ts). Each volume's tree is walked in key order and its files are planned
  * into batches by pack and segment (volume-restore.ts, file-planner.ts); their ciphertext is fetched in few large ranges
  * (batch-pipeline.ts); lanes prove every chunk and write whole files (rehydrate-lane.ts); an audit compares what stands there
- * with the tree (audit.ts). docs/decisions/0040-restore-order.md.
+ * with the tree (audit.ts). docs/decisions/0041-restore-order.md.
  *
  * Invariants: the marker says `started`, durably, before the first byte and `done` after everything is durable; a file has its name
  * only when all of it is there; nothing outside of the target is touched; the store is only read.
