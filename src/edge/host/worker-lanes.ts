@@ -166,7 +166,13 @@ class WorkerPool implements LanePool {
     lanes.push(opened);
     worker.on('message', (message: LaneMessage) => this.#receive(lane, opened, message));
     worker.on('messageerror', (cause) => this.#fail(lost('a message of a lane cannot be read', cause)));
-    worker.on('error', (cause) => this.#fail(lost('a lane died', cause)));
+    worker.on('error', (cause: NodeJS.ErrnoException) =>
+      this.#fail(
+        cause.code === 'ERR_WORKER_INIT_FAILED'
+          ? new HoldfastError('E_LIMIT', `a lane cannot start: ${cause.message}`, { cause })
+          : lost('a lane died', cause),
+      ),
+    );
     return opened;
   }
 

@@ -95,7 +95,7 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'settings',
     exit: 12,
     remedy:
-      'A repository is encrypted or it is not: give --key-file for an encrypted one, neither for --encryption none.',
+      'A repository is encrypted or it is not: give --key-file for an encrypted one, and leave it out for one without encryption.',
   },
   E_FORMAT_NEWER: {
     kind: 'upgrade',
