@@ -3,6 +3,7 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readdirSync, rmSync, s
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { chooseFileTree } from '../../../src/edge/host/choose-file-tree.ts';
 import { createNativeFileTree } from '../../../src/edge/host/native-file-tree.ts';
 import { systemClock } from '../../../src/edge/host/system-clock.ts';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
@@ -63,7 +64,7 @@ describe.skipIf(native === undefined)('on a real disk', () => {
   it('paths far longer than PATH_MAX come back', async () => {
     const source = open('source');
     let at = source;
-    for (let depth = 0; depth < 700; depth++) {
+    for (let depth = 0; depth < 400; depth++) {
       const name = nameAt(`level-${depth % 10}-${'x'.repeat(12)}`);
       files.makeDirectory(at, name);
       const next = files.openDirectory(at, name);
@@ -123,6 +124,32 @@ describe.skipIf(native === undefined)('on a real disk', () => {
     const { root, got, degraded } = await roundTrip();
     expect([got, degraded]).toEqual([root, []]);
     expect(snapshotTree(join(base, 'target'))).toEqual(snapshotTree(join(base, 'source')));
+  });
+
+  it('by Node alone what it cannot keep is named, and the rest is equal', async () => {
+    const source = open('source');
+    files.makeDirectory(source, nameAt('d'));
+    const below = files.openDirectory(source, nameAt('d'));
+    for (const name of ['one', 'two', 'three']) writeFile(below, name, name.repeat(10_000));
+    files.makeSymlink(below, nameAt('link'), utf8Bytes('one'));
+    files.makeLink(below, nameAt('one'), source, nameAt('again'));
+    files.makeFifo(source, nameAt('fifo'));
+    const file = files.openFile(below, nameAt('two'));
+    files.setTimes(file, { mtimeSec: 1_500_000_000, mtimeNsec: 123_456_789 });
+    files.close(file);
+    files.close(below);
+    files.close(source);
+    const pod = await Pod.start({ files, clock: systemClock, store: new MemoryStore() });
+    const { root } = await pod.capture({ path: join(base, 'source') });
+    const { tree } = chooseFileTree({ only: 'node' });
+    const { store, access, lineage } = pod;
+    const target = join(base, 'target');
+    const outcome = await restore({ store, access, lineage, files: tree, clock: systemClock, path: target });
+    const reasons = outcome.volumes[0]?.degraded.map(({ reason }) => reason).join(', ');
+    expect(reasons).toMatch(/times not kept/);
+    expect(toHex(outcome.rootGot ?? new Uint8Array(0))).not.toBe(toHex(root));
+    const coarse = { timeStepNs: 1_000_000n };
+    expect(snapshotTree(target, coarse)).toEqual(snapshotTree(join(base, 'source'), coarse));
   });
 
   it('a directory that passes on its group gives it to nobody', async () => {
