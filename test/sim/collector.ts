@@ -24,11 +24,15 @@ export async function collect(world: World, scheduler: Scheduler, chance: Chance
   }
   for (const slot of decided) world.expired.add(slot);
   await scheduler.wait(undefined, 'collector decided');
-  // The log is looked at again after the decision: a claim made meanwhile may name an expired base.
+  // The log is looked at again after the decision. Every claim made meanwhile may name a base that this decision expired, and so may
+  // the newest one with an earlier decision, which its writer may not have seen. Both stay.
   const now: LogRecord[] = [];
   for await (const record of world.log.records()) now.unshift(record);
-  const named = now.filter(({ header }) => header.kind === 'CLAIM').at(-1)?.header.base?.slot;
-  if (named !== undefined && decided.includes(named)) world.expired.delete(named);
+  const claims = now.filter(({ header }) => header.kind === 'CLAIM');
+  for (const { header } of claims) {
+    if (header.slot <= highest && header !== claims.at(-1)?.header) continue;
+    if (header.base !== undefined) world.expired.delete(header.base.slot);
+  }
   const retained = now.filter(({ header }) => !world.expired.has(header.slot));
   const needed = new Set(retained.flatMap(({ header }) => header.packs.map(packEntryName)));
 

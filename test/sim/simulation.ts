@@ -595,6 +595,8 @@ class Agent {
   async restore(): Promise<void> {
     const { machine } = this.#process;
     let source: RestoreSource | undefined;
+    const isKnown = (): boolean => this.#world.acknowledged.some(({ kind }) => kind === 'CHECKPOINT');
+    const known = isKnown();
     try {
       if (machine.mark?.state !== 'done') {
         const log = new LineageLog(this.#store, this.#world.access, lineage);
@@ -609,9 +611,10 @@ class Agent {
       await noteRestored(this.#process.holder, restored?.record.header.slot ?? toSlot(0));
     } catch (error) {
       if (isHoldfastError(error, 'E_NOT_FOUND', 'E_EXPECTED_MISSING')) {
-        const known = this.#world.acknowledged.some(({ kind }) => kind === 'CHECKPOINT');
         if (known && machine.mark === undefined)
           throw new Violation(`${this.#process.name} finds no checkpoint: ${String(error)}`);
+        // The first one came while this one looked: it looks again.
+        if (isKnown() && machine.mark === undefined) return;
         // A first boot, or the checkpoint that it began with has expired.
         if (machine.mark === undefined) machine.awaitsRestore = false;
         if (machine.mark === undefined) machine.quiet = this.#simulation.stopping;

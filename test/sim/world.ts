@@ -343,17 +343,19 @@ export class World implements ObjectWriter {
     const moved = new Set(fuzzyNames);
     const excepted = (path: string): boolean =>
       path === '.' || isMissing(path) || moved.has(path) || fuzzyNames.some((one) => path.startsWith(`${one}/`));
+    // A name whose first name moved is told by another one.
+    const told = (path: string, line: string): boolean =>
+      excepted(path) || (line.startsWith('= ') && excepted(line.slice(2)));
     for (const [path, line] of content.description) {
-      if (excepted(path) || versions.some((version) => version.get(path) === line)) continue;
+      // One that was there at all: its inode may have been read when it had been renamed already.
+      if (told(path, line) && (excepted(path) || versions.some((version) => version.has(path)))) continue;
+      if (versions.some((version) => version.get(path) === line)) continue;
       // A name may have been linked after its group was passed by: each of the two then stands by itself.
       const inode = inodeLine(content.description, path);
       if (versions.some((version) => inodeLine(version, path) === inode)) continue;
       throw new Violation(`${name} is fuzzy and does not name ${path}, which never was ${line}`);
     }
     if (sent.passes < 2) return;
-    // A name whose first name moved is told by another one.
-    const told = (path: string, line: string): boolean =>
-      excepted(path) || (line.startsWith('= ') && excepted(line.slice(2)));
     const wrong = closest(versions, content.description, told);
     if (wrong !== undefined) {
       throw new Violation(`${name} is fuzzy, but what it does not name was never together on its disk: ${wrong}`);
