@@ -1,13 +1,9 @@
 /** `holdfast checkpoint`: claim the lineage, capture, commit, say what happened. */
 import { relative } from 'node:path';
 import { childKey } from '../engine/model/rel-path.ts';
-import {
-  type CaptureOutcome,
-  type CaptureSettings,
-  type CaptureTarget,
-  capture,
-  type VolumeSource,
-} from '../engine/capture/capture.ts';
+import { capture } from '../engine/capture/capture.ts';
+import type { CaptureOutcome } from '../engine/capture/capture-outcome.ts';
+import type { CaptureSettings, CaptureTarget, VolumeSource } from '../engine/capture/capture-request.ts';
 import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
 import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';

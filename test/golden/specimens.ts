@@ -4,7 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { keyRingFromText } from '../../src/edge/host/file-key-ring.ts';
-import type { CaptureOutcome, CaptureSettings } from '../../src/engine/capture/capture.ts';
+import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
+import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { logKey } from '../../src/engine/format/object-keys.ts';
 import { createRepository, domainOf } from '../../src/engine/lineage/repository.ts';

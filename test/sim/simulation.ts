@@ -5,7 +5,9 @@
  * must be able to go on without any repair.
  */
 import { chooseCompressor } from '../../src/edge/host/choose-compressor.ts';
-import { type CaptureOutcome, type CaptureSettings, capture } from '../../src/engine/capture/capture.ts';
+import { capture } from '../../src/engine/capture/capture.ts';
+import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
+import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { createCaptureLane } from '../../src/engine/capture/capture-lane.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { deriveDomainKeys, publicKeyOf, toDataKey } from '../../src/engine/format/keys.ts';

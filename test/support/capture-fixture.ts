@@ -5,7 +5,9 @@
 import { createHash } from 'node:crypto';
 import { ObservedWriter, StoreTraffic } from '../../src/edge/store/observed-store.ts';
 import { MemoryStore } from '../../src/edge/store/memory-store.ts';
-import { type CaptureOutcome, type CaptureSettings, capture } from '../../src/engine/capture/capture.ts';
+import { capture } from '../../src/engine/capture/capture.ts';
+import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
+import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { claimLineage } from '../../src/engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../../src/engine/lineage/lineage-writer.ts';

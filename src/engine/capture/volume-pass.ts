@@ -4,22 +4,22 @@
  * Invariants: at most `windowBatches` jobs are in flight; answers are applied in the order of the walk whatever lane was
  * faster; a descriptor handed to a job is released when its answer was applied.
  */
-import { encodeEntry, decodeEntry } from '../format/entry-codec.ts';
+import { encodeEntry } from '../format/entry-codec.ts';
 import type { DomainKeys } from '../format/keys.ts';
-import { ByteReader, ByteWriter, compareBytes } from '../model/bytes.ts';
+import { ByteReader, ByteWriter } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import type { SkipReason, TreeRoot } from '../model/checkpoint.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { displayPath } from '../model/rel-path.ts';
 import { fileType, fileTypeMask, viewOf } from '../model/stat-record.ts';
 import type { Descriptor, FileTreeReader } from '../ports/file-tree.ts';
-import { listNodes, readList } from '../tree/list.ts';
 import type { NodeSource } from '../tree/node-access.ts';
-import { getEntry, scanTree } from '../tree/tree-reader.ts';
-import type { LeafItem } from '../format/tree-node.ts';
 import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
-import { type Hint, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
+import { ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
+import { BaseMerge } from './base-merge.ts';
+import { hintsFor } from './base-hints.ts';
+import { NameTally } from './name-tally.ts';
 import { metaOf } from './read-name.ts';
 import {
   type CachePosition,
@@ -31,19 +31,7 @@ import {
 } from './scan.ts';
 import type { Selection } from './select.ts';
 
-const namesKept = 100;
 const windowBatches = 12;
-
-/** Names counted by reason, the first of them kept. */
-export class NameTally {
-  count = 0;
-  readonly names: string[] = [];
-
-  add(key: Uint8Array): void {
-    this.count++;
-    if (this.names.length < namesKept) this.names.push(displayPath(key));
-  }
-}
 
 export interface PassProgress {
   /** Names read so far in this pass. */
@@ -299,120 +287,4 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   }
   request.progress.onScan(totals);
   return { totals, moved, fuzzy, volatile, unproven, unsettled, skipped, mapped, readNames, readBytes, newBytes };
-}
-
-interface Hints {
-  readonly chunks: readonly Hint[];
-  readonly nodes: readonly Hint[];
-}
-
-const noHints: Hints = { chunks: [], nodes: [] };
-
-/** The chunks that the base holds under this name: unchanged ones are not stored again. */
-async function hintsFor(
-  operation: Extract<ScanOperation, { kind: 'read' }>,
-  request: VolumePassRequest,
-  found: 'look-up' | LeafItem | undefined,
-): Promise<Hints> {
-  const { base, source, keys } = request;
-  if (base.nodeBytes === 0 || operation.size === 0) return noHints;
-  if ((viewOf(operation.stat).getUint32(0, true) & fileTypeMask) !== fileType.regular) return noHints;
-  let item = found === 'look-up' ? await getEntry(base, operation.key, source, keys) : found;
-  if (item === undefined) return noHints;
-  let entry = decodeEntry(item.value, item.placement);
-  if (entry.type === 'hardlink') {
-    // The name was a further one of its group and now comes first: the content is the group's.
-    item = await getEntry(base, entry.target, source, keys);
-    if (item === undefined) return noHints;
-    entry = decodeEntry(item.value, item.placement);
-  }
-  if (entry.type !== 'file') return noHints;
-  const chunks: Hint[] = [];
-  for (const { value } of entry.xattrs) {
-    if (value.kind === 'chunk') chunks.push({ id: value.id, bytes: value.bytes, place: value.place });
-  }
-  if (entry.content.kind === 'inline') {
-    for (const part of entry.content.items) {
-      if (part.kind === 'chunk') chunks.push({ id: part.id, bytes: part.bytes, place: part.place });
-    }
-    return { chunks, nodes: [] };
-  }
-  // Its chunks are remembered by the session index.
-  if (!request.readable(entry.content.place)) return noHints;
-  const nodes: Hint[] = [];
-  for await (const node of listNodes(entry.content, source, keys)) {
-    nodes.push({ id: node.id, bytes: node.nodeBytes, place: node.place });
-  }
-  for await (const items of readList(entry.content, source, keys)) {
-    for (const part of items) {
-      if (part.kind === 'chunk') chunks.push({ id: part.id, bytes: part.bytes, place: part.place });
-    }
-  }
-  return { chunks, nodes };
-}
-
-/**
- * Without a scan cache every name is reported, so the base is read beside the walk: its entries give the hints, and what it
- * has but the walk does not is deleted.
- */
-class BaseMerge {
-  readonly #leaves: AsyncGenerator<readonly LeafItem[]>;
-  #leaf: readonly LeafItem[] = [];
-  #index = 0;
-  #ended = false;
-  #found = new Map<Uint8Array, LeafItem>();
-
-  constructor(base: TreeRoot, source: NodeSource, keys: DomainKeys) {
-    this.#leaves = scanTree(base, source, keys);
-  }
-
-  /** The operations with deletions of what the base has between them. */
-  async align(operations: readonly ScanOperation[]): Promise<ScanOperation[]> {
-    const aligned: ScanOperation[] = [];
-    this.#found = new Map();
-    for (const operation of operations) {
-      // The walk cannot know what the base has; everything it passes over falls out here.
-      if (operation.kind !== 'read' && operation.kind !== 'hardlink') continue;
-      for (;;) {
-        const item = this.#leaf[this.#index];
-        if (item === undefined) {
-          if (this.#ended) break;
-          const step = await this.#leaves.next();
-          if (step.done === true) {
-            this.#ended = true;
-            break;
-          }
-          this.#leaf = step.value;
-          this.#index = 0;
-          continue;
-        }
-        const order = compareBytes(item.key, operation.key);
-        if (order > 0) break;
-        this.#index++;
-        if (order === 0) {
-          this.#found.set(operation.key, item);
-          break;
-        }
-        aligned.push({ kind: 'delete', key: item.key });
-      }
-      aligned.push(operation);
-    }
-    return aligned;
-  }
-
-  /** Of an operation of the batch aligned last. */
-  entryOf(key: Uint8Array): LeafItem | undefined {
-    return this.#found.get(key);
-  }
-
-  async *rest(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      for (; this.#index < this.#leaf.length; this.#index++) yield (this.#leaf[this.#index] as LeafItem).key;
-      if (this.#ended) return;
-      const step = await this.#leaves.next();
-      if (step.done === true) return;
-      this.#leaf = step.value;
-      this.#index = 0;
-    }
-  }
 }

@@ -1,0 +1,77 @@
+/** What a capture is given: volumes, ports, settings, and the lineage it commits to. */
+import type { CaptureProgress } from './capture-outcome.ts';
+import type { PackSettings } from './capture-lane.ts';
+import type { Selection } from './select.ts';
+import type { CommitBase, LineageWriter } from '../lineage/lineage-writer.ts';
+import type { LineageName, VolumeName } from '../model/ids.ts';
+import type { DomainKeys } from '../format/keys.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Compressor } from '../ports/compressor.ts';
+import type { FileTreeReader } from '../ports/file-tree.ts';
+import type { LaneStarter } from '../ports/lanes.ts';
+import type { LocalCache } from '../ports/local-cache.ts';
+import type { ObjectWriter } from '../ports/object-store.ts';
+import type { RandomSource } from '../ports/random.ts';
+import type { NodeSource } from '../tree/node-access.ts';
+
+export interface VolumeSource {
+  readonly name: VolumeName;
+  /** Path of its directory as the user gave it. */
+  readonly path: string;
+  readonly selection: Selection;
+}
+
+export interface CapturePorts {
+  readonly files: FileTreeReader;
+  readonly store: ObjectWriter;
+  readonly compressor: Compressor;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  /** Undefined: no cache, every capture reads everything. */
+  readonly cache: LocalCache | undefined;
+  readonly lanes: LaneStarter;
+}
+
+export interface CaptureSettings {
+  readonly volumes: readonly VolumeSource[];
+  /** Worker lanes for large captures; 0 keeps all in the calling thread. */
+  readonly laneCount: number;
+  readonly level: number;
+  readonly dataSegmentBytes: number;
+  readonly metaSegmentBytes: number;
+  readonly packBytesTarget: number;
+  /** All new bytes up to this travel inside the record. */
+  readonly inlineBytesMax: number;
+  /** Passes after the first that may look for a moment without change. */
+  readonly extraPassesMax: number;
+  /** No further pass begins after this. */
+  readonly convergeMsMax: number;
+  /** A PARTIAL anchors a first capture each time this much has been stored since the last anchor. */
+  readonly partialBytes: number;
+  /** The final capture of a holder: not inlined. */
+  readonly final: boolean;
+  /** The app has been proven stopped. */
+  readonly quiesced: boolean;
+  /** False reads everything, whatever the scan cache says. */
+  readonly trustCache: boolean;
+  /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */
+  readonly saltContext?: readonly (string | number)[];
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface CaptureTarget {
+  readonly lineage: LineageName;
+  readonly keys: DomainKeys;
+  readonly packs: Omit<PackSettings, 'level' | 'dataSegmentBytes' | 'metaSegmentBytes' | 'packBytesTarget' | 'runSalt'>;
+  /** Undefined for a dry run: roots are computed and nothing is stored. */
+  readonly writer: LineageWriter | undefined;
+  /** What a dry run compares with; the writer's base else. */
+  readonly base: CommitBase | undefined;
+  /** Nodes of the base; made anew for each base. */
+  readonly sourceOf: (base: CommitBase | undefined) => NodeSource;
+}
+
+export interface CaptureOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CaptureProgress) => void;
+}

@@ -1,0 +1,357 @@
+/**
+ * One run of a capture towards one commit: its volumes, its packs, its caches, and what it has counted.
+ * `capture.ts` says in which order its steps are taken.
+ */
+import { setRoot } from '../format/keys.ts';
+import type { CommitBase, Committed } from '../lineage/lineage-writer.ts';
+import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
+import { equalBytes } from '../model/bytes.ts';
+import type { EntryMeta, Place } from '../model/entry.ts';
+import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
+import { nextSlot, type RecordId } from '../model/ids.ts';
+import { writeStat, viewOf } from '../model/stat-record.ts';
+import { type Descriptor, FileTreeError } from '../ports/file-tree.ts';
+import { emptyTree } from '../tree/node-access.ts';
+import { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
+import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
+import { TreeEditor } from '../tree/tree-editor.ts';
+import type { CaptureOutcome, CaptureProgress } from './capture-outcome.ts';
+import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, VolumeSource } from './capture-request.ts';
+import { statBytes } from './lane-job.ts';
+import { keepXattrs, metaOf } from './read-name.ts';
+import { RunPacks } from './run-packs.ts';
+import type { ScanTotals } from './scan.ts';
+import { StagedNodes } from './staged-nodes.ts';
+import { runVolumePass } from './volume-pass.ts';
+import { checkpointOf, noMeta, outcomeOf, sameMeta, type VolumeState } from './volume-state.ts';
+
+/** Clocks of kernels tick coarsely: what was changed this shortly before a pass may change again with equal stamps. */
+const coarseClockMs = 10;
+
+export class CaptureRun {
+  readonly #ports: CapturePorts;
+  readonly #settings: CaptureSettings;
+  readonly #target: CaptureTarget;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onProgress: ((progress: CaptureProgress) => void) | undefined;
+  readonly #base: CommitBase | undefined;
+  readonly #basePacks: ReadonlySet<string>;
+  readonly #packs: RunPacks;
+  readonly #nodes: StagedNodes;
+  readonly #volumes: VolumeState[] = [];
+  readonly #started: number;
+  #pass = 0;
+  #newBytes = 0;
+  /** Of the pass that is running. */
+  #passNewBytes = 0;
+  #anchoredBytes = 0;
+  #partials = 0;
+
+  /** `attempt` counts the runs of one capture: none shares a salt with another. */
+  constructor(
+    ports: CapturePorts,
+    settings: CaptureSettings,
+    target: CaptureTarget,
+    options: CaptureOptions,
+    attempt: number,
+  ) {
+    this.#ports = ports;
+    this.#settings = settings;
+    this.#target = target;
+    this.#signal = options.signal;
+    this.#onProgress = options.onProgress;
+    this.#started = ports.clock.monotonicMs();
+    this.#base = target.writer === undefined ? target.base : target.writer.base;
+    this.#basePacks = new Set(this.#base?.packs.map(({ origin, slot, pack }) => `${origin}/${slot}/${pack}`));
+    this.#packs = new RunPacks(ports, settings, target, attempt, options.signal);
+    this.#nodes = new StagedNodes(() => this.#packs.own, target.sourceOf(this.#base), ports.cache);
+  }
+
+  /** Opens the directories of the volumes. E_SOURCE_UNREADABLE and E_LIMIT when one cannot be opened. */
+  openVolumes(): void {
+    for (const source of this.#settings.volumes) {
+      let root: Descriptor;
+      try {
+        root = this.#ports.files.openRoot(source.path);
+      } catch (error) {
+        throw unreadableSource(source, error);
+      }
+      const inBase = this.#base?.volumes.find((volume) => volume.name === source.name);
+      this.#volumes.push({
+        source,
+        root,
+        tree: inBase?.root ?? emptyTree(this.#target.keys),
+        rootMeta: inBase?.rootMeta ?? noMeta,
+        last: undefined,
+        newBytes: 0,
+        volatileNames: [],
+        scan: 'full',
+        cacheFile: undefined,
+        complete: false,
+      });
+    }
+  }
+
+  /** Passes over all volumes. True when none showed any change since the pass before. */
+  async pass(): Promise<boolean> {
+    this.#pass++;
+    let still = true;
+    for (const volume of this.#volumes) {
+      if (!(await this.#passOver(volume))) still = false;
+    }
+    return still;
+  }
+
+  /** False when the bounds of passes or of time are reached, and when an app that is proven stopped needs no further one. */
+  mayPassAgain(): boolean {
+    const { quiesced, convergeMsMax, extraPassesMax } = this.#settings;
+    const late = this.#ports.clock.monotonicMs() - this.#started > convergeMsMax;
+    return !quiesced && !late && this.#pass <= extraPassesMax;
+  }
+
+  async #passOver(volume: VolumeState): Promise<boolean> {
+    const { files, cache, clock } = this.#ports;
+    const { source } = volume;
+    const before = volume.tree;
+    const rootMeta = this.#readRootMeta(volume);
+    const sameRoot = sameMeta(volume.rootMeta, rootMeta);
+    volume.rootMeta = rootMeta;
+    const previousFile = volume.cacheFile ?? this.#boundCache(volume);
+    const previous =
+      cache === undefined || previousFile === undefined
+        ? undefined
+        : ScanCacheReader.open(cache, previousFile, this.#cacheIdentity(volume));
+    if (this.#pass === 1) volume.scan = previous === undefined ? 'full' : 'cached';
+    const nextFile = scanCacheFile(source.name, this.#ports.random.bytes(8));
+    const next = cache === undefined ? undefined : new ScanCacheWriter(cache, nextFile, previous?.source);
+    const editor = new TreeEditor({
+      base: before,
+      source: this.#nodes,
+      sink: this.#nodes,
+      keys: this.#target.keys,
+    });
+    const writeback = files.fileSystem(volume.root).writeback;
+    let scanned: ScanTotals | undefined;
+    try {
+      const result = await runVolumePass({
+        files,
+        root: volume.root,
+        selection: source.selection,
+        base: before,
+        editor,
+        source: this.#nodes,
+        keys: this.#target.keys,
+        readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
+        previous,
+        next,
+        freshFromMs: clock.nowMs() - coarseClockMs,
+        distrustContent: this.#pass === 1 && previous !== undefined && !writeback,
+        keepVolatile: this.#pass > 1,
+        read: (job, bytes) => this.#packs.read(job, bytes),
+        onApplied: (drain) => this.#afterBatch(volume, editor, drain),
+        progress: {
+          onRead: (_names, bytes, newBytes) => {
+            this.#passNewBytes = newBytes;
+            this.#report('read', scanned, bytes, newBytes);
+          },
+          onScan: (totals) => {
+            scanned = totals;
+            this.#report(this.#pass === 1 ? 'scan' : 'converge', totals, 0, 0);
+          },
+        },
+        breathe: () => clock.wait(0),
+        signal: this.#signal,
+      });
+      volume.tree = await editor.finish();
+      volume.last = result;
+      volume.newBytes += result.newBytes;
+      if (this.#pass === 1) volume.volatileNames = result.volatile.names;
+      this.#newBytes += result.newBytes;
+      this.#passNewBytes = 0;
+      volume.complete = true;
+      next?.commit(this.#cacheIdentity(volume));
+      previous?.close();
+      if (next !== undefined) {
+        if (volume.cacheFile !== undefined) cache?.remove(volume.cacheFile);
+        volume.cacheFile = nextFile;
+      }
+      const sameTree = equalBytes(before.id, volume.tree.id);
+      return this.#pass > 1 && sameTree && sameRoot && result.moved.count === 0 && result.fuzzy.count === 0;
+    } catch (error) {
+      next?.abort();
+      previous?.close();
+      throw error;
+    }
+  }
+
+  #readRootMeta(volume: VolumeState): EntryMeta {
+    const { files } = this.#ports;
+    const bytes = new Uint8Array(statBytes);
+    writeStat(viewOf(bytes), 0, files.stat(volume.root));
+    const xattrs = keepXattrs(files.xattrs(volume.root), this.#target.keys, (id, value) => {
+      const target = this.#packs.own;
+      let place: Place | undefined;
+      for (const { value: known } of volume.rootMeta.xattrs) {
+        if (known.kind === 'chunk' && equalBytes(known.id, id)) place = known.place;
+      }
+      if (place === undefined) {
+        place = target.addData(value, 0, value.length);
+        volume.newBytes += value.length;
+        this.#newBytes += value.length;
+      }
+      target.refer(place);
+      return place;
+    });
+    return metaOf(bytes, xattrs);
+  }
+
+  /** Waits for the store when it lags behind; anchors a long first capture. */
+  async #afterBatch(volume: VolumeState, editor: TreeEditor, drain: () => Promise<void>): Promise<void> {
+    const writer = this.#target.writer;
+    if (writer === undefined) return;
+    await this.#packs.drain();
+    const stored = this.#packs.storedBytes;
+    const first = this.#base === undefined || this.#base.record.header.kind === 'PARTIAL';
+    if (!first || this.#pass > 1 || stored - this.#anchoredBytes < this.#settings.partialBytes) return;
+    await drain();
+    const snapshot = await editor.snapshot();
+    const volumes = this.#volumes
+      .filter((other) => other.complete || other === volume)
+      .map((other) => checkpointOf(other, other === volume ? snapshot : other.tree, this.#pass, 'fuzzy'));
+    const { uploaded, inlined } = await this.#packs.end(false);
+    const committed = await writer.commit({
+      kind: 'PARTIAL',
+      volumes,
+      consistency: 'fuzzy',
+      suspect: false,
+      newBytes: this.#newBytes + this.#passNewBytes,
+      uploaded,
+      inlined,
+      referenced: this.#packs.references(),
+      ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+    });
+    invariant(writer.slot === nextSlot(committed.slot), 'after a PARTIAL the next slot follows');
+    this.#partials++;
+    this.#packs.openSlot(writer.slot);
+    this.#anchoredBytes = this.#packs.storedBytes;
+  }
+
+  /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
+  async commit(consistency: Consistency): Promise<CaptureOutcome> {
+    const writer = this.#target.writer;
+    const volumes = this.#volumes.map((volume) => checkpointOf(volume, volume.tree, this.#pass, consistency));
+    const outcomes = this.#volumes.map((volume, i) => outcomeOf(volume, volumes[i] as VolumeCheckpoint));
+    const incomplete = volumes.some((volume) => volume.incomplete);
+    const root = setRoot(
+      this.#target.keys,
+      volumes.map(({ name, root: tree }) => ({ name, id: tree.id })),
+    );
+    let committed: Committed | undefined;
+    let recordBytes = 0;
+    if (writer !== undefined) {
+      this.#report('store', undefined, 0, 0);
+      const { uploaded, inlined } = await this.#packs.end(!this.#settings.final);
+      this.#report('commit', undefined, 0, 0);
+      committed = await writer.commit({
+        kind: 'CHECKPOINT',
+        volumes,
+        consistency,
+        suspect: false,
+        newBytes: this.#newBytes,
+        uploaded,
+        inlined,
+        referenced: this.#packs.references(),
+        ...(this.#settings.labels === undefined ? {} : { labels: this.#settings.labels }),
+        ...(this.#signal === undefined ? {} : { signal: this.#signal }),
+      });
+      invariant(equalBytes(committed.root, root), 'the committed root is the captured one');
+      recordBytes = committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
+      try {
+        this.#bindCaches(committed.id);
+      } catch (error) {
+        // The checkpoint exists; without its cache the next one reads everything, which is slower and never wrong.
+        if (!isHoldfastError(error, 'E_STATE_DIR')) throw error;
+      }
+    } else {
+      this.#dropCaches();
+    }
+    await this.#packs.close();
+    this.#release();
+    return {
+      root,
+      committed,
+      consistency,
+      passes: this.#pass,
+      volumes: outcomes,
+      newBytes: this.#newBytes,
+      storedBytes: this.#packs.storedBytes + recordBytes,
+      incomplete,
+      suspect: false,
+      partials: this.#partials,
+    };
+  }
+
+  /** Leaves nothing open and nothing half-stored. Safe after success too. */
+  async abandon(): Promise<void> {
+    await this.#packs.abandon();
+    this.#release();
+  }
+
+  #release(): void {
+    this.#nodes.close();
+    for (const volume of this.#volumes.splice(0)) this.#ports.files.close(volume.root);
+  }
+
+  #cacheIdentity({ source }: VolumeState): string {
+    const { name, path, selection } = source;
+    return scanCacheIdentity({ lineage: this.#target.lineage, volume: name, path, selection: selection.signature });
+  }
+
+  /** The cache that was bound to the base's record, if that is still the base. */
+  #boundCache(volume: VolumeState): string | undefined {
+    const { cache } = this.#ports;
+    if (cache === undefined || this.#base === undefined || !this.#settings.trustCache) return undefined;
+    return boundScanCache(cache, volume.source.name, this.#base.record.header.id);
+  }
+
+  #bindCaches(record: RecordId): void {
+    const { cache } = this.#ports;
+    if (cache === undefined) return;
+    for (const volume of this.#volumes) {
+      if (volume.cacheFile !== undefined) bindScanCache(cache, volume.source.name, record, volume.cacheFile);
+    }
+  }
+
+  #dropCaches(): void {
+    for (const volume of this.#volumes) {
+      if (volume.cacheFile !== undefined) this.#ports.cache?.remove(volume.cacheFile);
+    }
+  }
+
+  #report(phase: CaptureProgress['phase'], totals: ScanTotals | undefined, readBytes: number, newBytes: number): void {
+    if (this.#onProgress === undefined) return;
+    this.#onProgress({
+      phase,
+      pass: this.#pass,
+      entries: totals?.entries ?? 0,
+      files: totals?.files ?? 0,
+      bytes: totals?.bytes ?? 0,
+      readBytes,
+      newBytes: this.#newBytes + newBytes,
+      storedBytes: this.#packs.storedBytes,
+    });
+  }
+}
+
+function unreadableSource(source: VolumeSource, cause: unknown): unknown {
+  if (!(cause instanceof FileTreeError)) return cause;
+  if (cause.errno === 'EMFILE' || cause.errno === 'ENFILE')
+    return new HoldfastError('E_LIMIT', 'too many open files', { cause });
+  return new HoldfastError(
+    'E_SOURCE_UNREADABLE',
+    `cannot open ${source.path} for volume ${source.name}: ${cause.errno}`,
+    {
+      cause,
+    },
+  );
+}
