@@ -28,8 +28,11 @@ export type ClaimBounds = {
 };
 
 export type ClaimRules = {
-  /** `F`: see `mayClaim`. `never`: a pod that another pod has superseded never claims again. */
-  readonly superseded: 'F' | 'never';
+  /**
+   * `F`: see `mayClaim`. `never`: a pod that another pod has superseded never claims again. `always`: no rule, it claims
+   * again whenever it likes.
+   */
+  readonly superseded: 'F' | 'never' | 'always';
   /**
    * A pod is known to be gone when a quorum read that followed the reading of its CLAIM says so. `older list`: it also
    * counts as gone when it is absent from a list, which may be older than the pod.
@@ -163,12 +166,16 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
     for (let slot = slots + 1; slot > 0; slot--) if (log[slot]?.kind === 'CLAIM') return log[slot];
     return undefined;
   };
-  const firstClaimOf = (log: Log, pod: number): number => {
-    for (let slot = 1; slot <= slots + 1; slot++) {
-      if (log[slot]?.kind === 'CLAIM' && log[slot]?.pod === pod) return slot;
-    }
-    return 0;
-  };
+  const firstClaimOf = (log: Log, pod: number): number =>
+    Math.max(
+      0,
+      log.findIndex((record) => record?.kind === 'CLAIM' && record.pod === pod),
+    );
+  const newestClaimSlotOf = (log: Log, pod: number): number =>
+    Math.max(
+      0,
+      log.findLastIndex((record) => record?.kind === 'CLAIM' && record.pod === pod),
+    );
   const foreignClaimsAbove = (log: Log, pod: number, above: number): LogRecord[] => {
     const claims: LogRecord[] = [];
     for (let slot = above + 1; slot <= slots + 1; slot++) {
@@ -188,14 +195,14 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
     has(state.knownGone, claim.pod) || (!rules.sealIsNotGone && isEpochSealed(state.log, claim.epoch));
 
   /**
-   * Rule F. Let L be the CLAIMs of other pods above the pod's first CLAIM. L empty: it may claim. Else it may claim only
-   * if every pod in L is known to be gone and, where an app has already run on its volumes, no epoch in L holds a
-   * CHECKPOINT.
+   * Rule F. Let L be the CLAIMs of other pods above the pod's newest CLAIM: what stands below that one was settled when
+   * it was made. L empty: it may claim. Else it may claim only if every pod in L is known to be gone and, where an app
+   * has already run on its volumes, no epoch in L holds a CHECKPOINT.
    */
   const mayClaim = (state: State, pod: number): boolean => {
-    const first = firstClaimOf(state.log, pod);
-    if (first === 0) return true;
-    const later = foreignClaimsAbove(state.log, pod, first);
+    const newest = newestClaimSlotOf(state.log, pod);
+    if (newest === 0 || rules.superseded === 'always') return true;
+    const later = foreignClaimsAbove(state.log, pod, newest);
     if (rules.superseded === 'never') return later.length === 0;
     const { appHasRun } = state.pods[pod] as Pod;
     return later.every((claim) => isGone(state, claim) && !(appHasRun && blocks(state.log, claim.epoch)));
@@ -208,6 +215,7 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
     if (rules.superseded === 'never') return false;
     // A pod whose own UID is gone never claims. No run needs this for safety; it keeps a force-deleted pod out of the way.
     if (has(state.knownGone, pod)) return false;
+    if (rules.superseded === 'always') return true;
     const later = foreignClaimsAbove(state.log, pod, (state.pods[pod] as Pod).epoch);
     return later.length > 0 && later.every((claim) => isGone(state, claim) && !blocks(state.log, claim.epoch));
   };
@@ -215,9 +223,9 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
   /** All in L are gone, but one has committed over an app of this pod: it exits with its own code, a person decides. */
   const isDiverged = (state: State, pod: number): boolean => {
     const me = state.pods[pod] as Pod;
-    const first = me.agent === 'fenced' ? me.epoch : firstClaimOf(state.log, pod);
-    if (first === 0 || rules.superseded === 'never' || !me.appHasRun) return false;
-    const later = foreignClaimsAbove(state.log, pod, first);
+    const newest = me.agent === 'fenced' ? me.epoch : newestClaimSlotOf(state.log, pod);
+    if (newest === 0 || rules.superseded !== 'F' || !me.appHasRun) return false;
+    const later = foreignClaimsAbove(state.log, pod, newest);
     return later.every((claim) => isGone(state, claim)) && later.some((claim) => blocks(state.log, claim.epoch));
   };
 
@@ -330,8 +338,8 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
         pods: withPod(state, pod, { init: 'difference', epoch: newestClaim.epoch, isReclaim: false, slot: head + 1 }),
       });
     } else if (head + 1 <= slots) {
-      const first = firstClaimOf(state.log, pod);
-      const isReclaim = first !== 0 && foreignClaimsAbove(state.log, pod, first).length > 0;
+      const newest = newestClaimSlotOf(state.log, pod);
+      const isReclaim = newest !== 0 && foreignClaimsAbove(state.log, pod, newest).length > 0;
       next.step(`pod ${pod} lists head ${head}`, {
         ...state,
         pods: withPod(state, pod, { init: 'claim', slot: head + 1, epoch: 0, isReclaim }),

@@ -319,9 +319,9 @@ const diverges = { sentence: whoMayClaim, ends: ['DIVERGED'] };
 const forceDeletes = { sentence: knownToBeGone, ends: ['DIVERGED', 'FORCE-DELETED'] };
 
 const claimRuns: readonly Run[] = [
-  claim.holds('two pods', twoPodsOneFails, 108_247, diverges),
+  claim.holds('two pods', twoPodsOneFails, 109_320, diverges),
   claim.holds('three pods', { slots: 6, commits: [1, 1, 1] }, 29_930, diverges),
-  claim.holds('two pods, force-deleted', { ...twoPodsOneFails, forceDeletes: true }, 257_796, {
+  claim.holds('two pods, force-deleted', { ...twoPodsOneFails, forceDeletes: true }, 262_742, {
     ...forceDeletes,
     level: 'check',
   }),
@@ -332,22 +332,25 @@ const claimRuns: readonly Run[] = [
   claim.holds(
     'three pods, init runs again, delayed PUT',
     { slots: 6, commits: [2, 1, 0], initReruns: [1, 0, 0], delayedPuts: 1 },
-    1_491_543,
+    1_494_878,
     { ...diverges, level: 'check' },
   ),
   claim.holds(
     'two pods, both inits run again, agent restarts',
     { ...twoPodsOneFails, slots: 7, initReruns: [1, 1], agentRestarts: [1, 0] },
-    2_243_763,
+    2_274_237,
     { ...diverges, level: 'nightly' },
   ),
   claim.holds(
     'three pods, force-deleted, init runs again',
     { slots: 6, commits: [1, 1, 1], initReruns: [1, 1, 0], forceDeletes: true },
-    3_878_186,
+    3_904_698,
     { ...forceDeletes, level: 'nightly' },
   ),
 
+  claim.control('any pod claims again', twoPodsOneFails, { superseded: 'always' }, 'RECLAIM-OVER-STARTED-SUCCESSOR', {
+    sentence: whoMayClaim,
+  }),
   claim.control(
     'a later CHECKPOINT does not count',
     twoPodsOneFails,
