@@ -32,7 +32,13 @@ import {
   statRecordBytes,
   viewOf,
 } from '../../src/engine/model/stat-record.ts';
-import { type Descriptor, FileTreeError, type FileTreeWriter, type TimesAt } from '../../src/engine/ports/file-tree.ts';
+import {
+  type Descriptor,
+  directAlignment,
+  FileTreeError,
+  type FileTreeWriter,
+  type TimesAt,
+} from '../../src/engine/ports/file-tree.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../support/memory-file-tree.ts';
 import { mapFile } from '../support/tree-mapping.ts';
 import { listedNames, nameAt, nameTexts } from '../support/tree-names.ts';
@@ -484,6 +490,35 @@ for (const { name: placeName, make } of places) {
         tree.close(second);
         expect(readName(tree, root, 'file')).toBe('whole');
         expect(nameTexts(tree.list(root))).toEqual(['file']);
+      });
+
+      test('take direct writes beside the usual ones, whole pages from memory made for it, where there is a disk', () => {
+        const file = tree.createNameless(root) ?? tree.createExclusive(root, nameAt('file'));
+        const direct = tree.openDirect(file);
+        const native = placeName === 'native' || placeName === 'native with calls missing';
+        if (direct === undefined) {
+          expect(native && ['ext4', 'xfs'].includes(tree.fileSystem(root).type)).toBe(false);
+          expect(placeName).not.toBe('memory');
+          tree.close(file);
+          return;
+        }
+        const memory = tree.directMemory(3 * directAlignment);
+        expect(memory.length).toBe(3 * directAlignment);
+        memory.forEach((_, i) => {
+          memory[i] = (i * 7) & 0xff;
+        });
+        tree.write(direct, memory, directAlignment, 2 * directAlignment, directAlignment);
+        expect(tree.stat(file).size).toBe(3 * directAlignment);
+        expect(errnoOf(() => tree.write(direct, memory, 0, 100, 0))).toBe('EINVAL');
+        tree.close(direct);
+        // A head and a tail that are not whole pages, through the page cache.
+        tree.write(file, memory, 0, directAlignment, 0);
+        tree.write(file, memory, 0, 100, 3 * directAlignment);
+        const back = new Uint8Array(4 * directAlignment);
+        expect(tree.read(file, back, 0, back.length, 0)).toBe(3 * directAlignment + 100);
+        const wanted = Buffer.concat([memory, memory.subarray(0, 100)]);
+        expect(Buffer.compare(back.subarray(0, wanted.length), wanted)).toBe(0);
+        tree.close(file);
       });
 
       test('are renamed without replacing, or replacing', () => {

@@ -25,6 +25,7 @@ import {
 import type { Clock } from '../../src/engine/ports/clock.ts';
 import {
   type Descriptor,
+  directAlignment,
   type FileSystemInfo,
   type FileTreeAbilities,
   FileTreeError,
@@ -53,6 +54,8 @@ export interface MemoryFileSystemOptions {
   readonly privileged?: boolean;
   /** False: O_TMPFILE is refused. Default true. */
   readonly namelessFiles?: boolean;
+  /** Alignment that direct writes need, in bytes; 0 refuses them. Default: 4096, and 0 on tmpfs. */
+  readonly directAlignment?: number;
   /** Space in blocks of 4096 bytes; more gives ENOSPC. */
   readonly blocksMax?: number;
   readonly inodesMax?: number;
@@ -567,6 +570,8 @@ interface OpenFile {
   readonly path: string;
   readonly writing: boolean;
   nameless: boolean;
+  /** Of a descriptor for direct writes. */
+  readonly alignment?: number;
 }
 
 export class MemoryFileTree implements FileTreeWriter {
@@ -820,10 +825,26 @@ export class MemoryFileTree implements FileTreeWriter {
   }
 
   write(file: Descriptor, bytes: Uint8Array, start: number, length: number, position: number): void {
-    const { inode, writing } = this.#file(file, 'write');
+    const { inode, writing, alignment } = this.#file(file, 'write');
     if (!writing) throw new FileTreeError('EBADF', 'write');
     if (!(start >= 0 && start + length <= bytes.length)) throw new FileTreeError('EFAULT', 'write');
+    if (alignment !== undefined) {
+      this.#call('writeDirect', this.#held(file, 'write').path);
+      const misaligned = [bytes.byteOffset + start, length, position].some((value) => value % alignment !== 0);
+      if (misaligned) throw new FileTreeError('EINVAL', 'write');
+    }
     this.#orFull('write', () => this.#disk.writeTo(inode, bytes.subarray(start, start + length), position));
+  }
+
+  openDirect(file: Descriptor): Descriptor | undefined {
+    const { inode, path } = this.#file(file, 'openDirect');
+    const { type, directAlignment: alignment = type === 'tmpfs' ? 0 : directAlignment } = this.#disk.options;
+    if (alignment === 0) return undefined;
+    return this.#add({ inode, path, writing: true, nameless: false, alignment }, 'openDirect');
+  }
+
+  directMemory(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
   }
 
   truncate(file: Descriptor, size: number): void {

@@ -22,6 +22,7 @@ import {
 } from '../../engine/model/stat-record.ts';
 import {
   type Descriptor,
+  directAlignment,
   type FileSystemInfo,
   type FileTreeAbilities,
   FileTreeError,
@@ -376,6 +377,21 @@ export class NativeFileTree implements FileTreeWriter {
       else if (put === 0) throw new FileTreeError('EIO', 'write');
       else if (this.#calls.errno() !== EINTR) this.#fail('write');
     }
+  }
+
+  openDirect(file: Descriptor): Descriptor | undefined {
+    if (!this.#traits(file, 'openDirect').directWrites) return undefined;
+    const flags = constants.O_WRONLY | constants.O_DIRECT | closeOnExec;
+    const path = this.#procPath(file, undefined, 'openDirect');
+    const direct = this.#calls.call4(this.#numbers.openat, currentDirectory, path, flags, 0);
+    // Refused for whatever reason, it only takes longer.
+    return direct < 0 ? undefined : (direct as Descriptor);
+  }
+
+  directMemory(bytes: number): Uint8Array {
+    const memory = new Uint8Array(bytes + directAlignment);
+    const start = -this.#address(memory, 0) & (directAlignment - 1);
+    return memory.subarray(start, start + bytes);
   }
 
   truncate(file: Descriptor, size: number): void {

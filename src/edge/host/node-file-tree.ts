@@ -242,6 +242,14 @@ export class NodeFileTree implements FileTreeWriter {
     });
   }
 
+  openDirect(_file: Descriptor): Descriptor | undefined {
+    return undefined;
+  }
+
+  directMemory(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   truncate(file: Descriptor, size: number): void {
     attempt('truncate', () => fs.ftruncateSync(file, size));
   }

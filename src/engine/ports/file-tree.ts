@@ -93,6 +93,9 @@ export interface FileTreeReader {
   close(descriptor: Descriptor): void;
 }
 
+/** What every usual device is content with, in bytes. */
+export const directAlignment = 4096;
+
 export type TimesAt = { readonly mtimeSec: number; readonly mtimeNsec: number };
 
 export interface FileTreeWriter extends FileTreeReader {
@@ -111,6 +114,13 @@ export interface FileTreeWriter extends FileTreeReader {
   /** renameat2; `replace` false is RENAME_NOREPLACE. */
   rename(directory: Descriptor, from: NameAt, to: NameAt, replace: boolean): void;
   write(file: Descriptor, bytes: Uint8Array, start: number, length: number, position: number): void;
+  /**
+   * The same file once more, for writes past the page cache; undefined where that is refused or of no use. Positions, lengths and
+   * addresses must be multiples of `directAlignment`, the last by directMemory(); EINVAL where the device wants more than that.
+   */
+  openDirect(file: Descriptor): Descriptor | undefined;
+  /** Memory for writes to what openDirect() gave. */
+  directMemory(bytes: number): Uint8Array;
   truncate(file: Descriptor, size: number): void;
   /** Allocates without writing, and without changing the size; false where unsupported. */
   allocate(file: Descriptor, start: number, length: number): boolean;

@@ -117,6 +117,7 @@ export class Batch<Item extends BatchItem> {
     w.u8(0);
     w.varint(file);
     w.varint(position);
+    w.varint(item.bytes);
     writeHoles(w, holes);
     w.varint(content.length);
     writeContent(w, content, (chunk) => this.#number(chunk.place));

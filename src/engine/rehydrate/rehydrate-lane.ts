@@ -145,8 +145,9 @@ export class RestoreJobRunner {
     const descriptor = r.varint() as Descriptor;
     const file = head.kind === jobKind.prove ? undefined : descriptor;
     const position = r.varint();
+    const bytes = r.varint();
     const holes = readHoles(r);
-    this.#content.write(r, file, position, holes);
+    this.#content.write(r, file, position, bytes, holes);
     this.#reply.bytes += this.#content.writtenBytes;
   }
 
@@ -159,7 +160,7 @@ export class RestoreJobRunner {
     const holes = readHoles(r);
     if (head.kind === jobKind.prove) {
       this.#xattrs();
-      this.#content.write(r, undefined, 0, holes);
+      this.#content.write(r, undefined, 0, size, holes);
       this.#reply.bytes += this.#content.writtenBytes;
     } else if (head.kind === jobKind.compare) {
       if (!this.#isThere(r, directory, name, size)) this.#reply.note(this.#item, noteKind.differs, 0, '');
@@ -187,7 +188,7 @@ export class RestoreJobRunner {
     }
     let named = false;
     try {
-      this.#content.write(r, file, 0, holes);
+      this.#content.write(r, file, 0, size, holes);
       if (this.#content.writtenEnd < size) files.truncate(file, size);
       applyToDescriptor(files, file, this.#meta, this.#xattrs(), (flags & itemFlag.owner) !== 0, this.#onDegraded);
       if (temp === undefined) files.linkNameless(file, directory, name);

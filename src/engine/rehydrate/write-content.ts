@@ -6,8 +6,15 @@ import type { ByteReader } from '../model/bytes.ts';
 import type { Hole } from '../model/entry.ts';
 import { holesMax } from '../format/entry-codec.ts';
 import { type Descriptor, FileTreeError, type FileTreeWriter } from '../ports/file-tree.ts';
+import { DirectWriter } from './direct-writer.ts';
 import type { JobSegments } from './job-segments.ts';
 import { isChunk } from './restore-job.ts';
+
+/**
+ * From here on content goes past the page cache: a restore writes more than anybody reads soon, and the copy through fresh pages
+ * is dearer than the device.
+ */
+const directBytesMin: number = 256 * 1024;
 
 /** Where a run of proven bytes waits: [start, end) of the plaintext, to be written at `position`. */
 interface Run {
@@ -21,6 +28,7 @@ interface Run {
 export class ContentWriter {
   readonly #files: FileTreeWriter;
   readonly #segments: JobSegments;
+  readonly #direct: DirectWriter;
   readonly #run: Run = { plain: new Uint8Array(0), segment: -1, start: 0, end: 0, position: 0 };
   #file: Descriptor | undefined;
   #holes: readonly Hole[] = [];
@@ -32,13 +40,28 @@ export class ContentWriter {
   constructor(files: FileTreeWriter, segments: JobSegments) {
     this.#files = files;
     this.#segments = segments;
+    this.#direct = new DirectWriter(files);
   }
 
   /**
-   * Reads the content at `r` and writes it from `position` on; with no file it is proven only. Returns the position after
-   * the content. DamagedSegment, FileTreeError; then `r` stands somewhere inside.
+   * Reads the content at `r`, `bytes` of it, and writes it from `position` on; with no file it is proven only. DamagedSegment,
+   * FileTreeError; then `r` stands somewhere inside.
    */
-  write(r: ByteReader, file: Descriptor | undefined, position: number, holes: readonly Hole[]): number {
+  write(r: ByteReader, file: Descriptor | undefined, position: number, bytes: number, holes: readonly Hole[]): void {
+    if (file === undefined || bytes < directBytesMin) {
+      this.#write(r, file, position, holes);
+      return;
+    }
+    this.#direct.begin(file);
+    try {
+      this.#write(r, file, position, holes);
+      this.#direct.flush();
+    } finally {
+      this.#direct.end();
+    }
+  }
+
+  #write(r: ByteReader, file: Descriptor | undefined, position: number, holes: readonly Hole[]): void {
     this.#file = file;
     this.#holes = holes;
     this.#hole = 0;
@@ -73,7 +96,6 @@ export class ContentWriter {
       at += bytes;
     }
     this.#flush();
-    return at;
   }
 
   #flush(): void {
@@ -90,7 +112,8 @@ export class ContentWriter {
   }
 
   #put(plain: Uint8Array, start: number, bytes: number, position: number): void {
-    this.#files.write(this.#file as Descriptor, plain, start, bytes, position);
+    if (this.#direct.active) this.#direct.write(plain, start, bytes, position);
+    else this.#files.write(this.#file as Descriptor, plain, start, bytes, position);
     if (position + bytes > this.writtenEnd) this.writtenEnd = position + bytes;
   }
 
