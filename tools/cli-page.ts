@@ -51,11 +51,12 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 | \`seconds\` | the whole command |
 | \`consistency\` | \`quiesced\`, \`converged\` (a point in time) or \`fuzzy\` (some files moved while they were read; they are named) |
 | \`skipped\` | names that are not in the checkpoint, by \`volume\` and \`reason\`, with \`count\` and the first \`names\` |
-| \`incomplete\` | data is missing, or was not restored as it was; exit code 3 |
+| \`incomplete\` | data is missing, or was not restored as it was; exit code 3, of a restore that lacks lost files 28 |
 | \`volumes\` | by name, each volume's own \`root\`, \`files\`, \`bytes\`, \`newBytes\`, \`skipped\`, \`incomplete\` and more |
 | \`passes\`, \`partials\`, \`dryRun\`, \`sealed\` | of a checkpoint |
 | \`verified\` | of a restore: the target was compared as a whole; else only what was written was proven |
 | \`rootExpected\`, \`rootGot\`, \`degraded\` | of a restore that is not equal: the roots, and why |
+| \`damage\` | of a restore with \`--continue-on-damage\`: by volume the lost \`objects\` with the first names that each costs, \`subtrees\`, \`files\` |
 | \`compressor\`, \`fileTree\`, \`lanes\` | what did the work |
 
 An error is one line on stderr: [errors.md](errors.md) lists every code with its exit code and remedy. A restore with

@@ -224,6 +224,13 @@ async function restoredUpTo(
     files.close(root);
     // The mark of another directory that once stood there says nothing.
     const mark = found?.mark.target === `${device}:${inode}` ? found.mark : undefined;
+    if (mark?.state === 'damaged') {
+      throw new HoldfastError('E_USAGE', `${path} holds a restore that lacks what the store has lost`, {
+        remedy:
+          'Checkpoint it into a new --lineage; or restore a whole checkpoint over it (--at WHICH --on-existing replace).',
+        details: { path, volume: name, checkpoint: mark.checkpoint },
+      });
+    }
     if (mark?.state === 'started') {
       throw new HoldfastError('E_USAGE', `${path} holds a restore that was not finished`, {
         remedy: `Finish it: holdfast restore --at ${mark.checkpoint.slice(0, 12)} --target ${path}; it resumes.`,

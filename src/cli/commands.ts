@@ -67,6 +67,7 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
     details: `Restores into an empty or missing directory; of several volumes each into DIR/VOLUME. Every byte is proven before it is
 written, and what stands there at the end is compared with the checkpoint. A restore that was killed is resumed by the
 same command. Exit code 3: it is done, but something could not be restored as it was (owners without the right, say).
+A target that was restored before and was not changed since counts as done.
 ${whichCheckpoint}`,
     options: [
       ...oneLineage,

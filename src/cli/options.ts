@@ -70,7 +70,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
   'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
   all: { help: 'ls: also claims, seals and partial checkpoints; verify: every checkpoint' },
-  'continue-on-damage': { help: 'restore what is not lost and end with exit code 3' },
+  'continue-on-damage': { help: 'restore what is not lost; ends with exit code 28, and the loss is named' },
   'read-data': { help: 'read and prove every byte, not only the records and the trees' },
   help: { help: 'show the help of the command' },
 };

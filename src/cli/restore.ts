@@ -113,6 +113,7 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
     const json = { ...jsonOf(source, outcome, equal), ...facts, lanes: laneCount, storedBytes: store.bytesRead() };
     host.stdout.write(`${JSON.stringify({ ...json, incomplete })}\n`);
   } else printSummary(host, source, outcome, equal, seconds);
+  if (outcome.incomplete) return errorCatalogue.E_LOST.exit;
   return incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }
 
@@ -216,6 +217,7 @@ function jsonOf(source: RestoreSource, outcome: RehydrateOutcome, equal: boolean
     newBytes: outcome.bytes,
     consistency: header.consistency,
     skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
+    damage: volumes.flatMap(({ name, damage }) => (damage === undefined ? [] : [{ volume: name, ...damage }])),
     degraded: volumes.flatMap(({ name, degraded }) => degraded.map((part) => ({ volume: name, ...part }))),
     volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume)])),
   };
@@ -230,8 +232,9 @@ function printSummary(
 ): void {
   const { stdout } = host;
   const { header } = source.record;
+  const before = outcome.volumes.every(({ existing }) => existing === 'complete');
   stdout.write(
-    `${styled(stdout, 'bold', `Restored checkpoint ${header.slot}`)} of ${source.lineage} (${shortTime(header.timeMs)}, ` +
+    `${styled(stdout, 'bold', `${before ? 'Already restored: ' : 'Restored '}checkpoint ${header.slot}`)} of ${source.lineage} (${shortTime(header.timeMs)}, ` +
       `${header.consistency}): ${formatFiles(outcome.files)}, ${formatBytes(outcome.bytes)}, ` +
       `in ${formatSeconds(seconds)}\n`,
   );

@@ -129,6 +129,16 @@ describe('the command line', () => {
     expect(both).toMatchObject({ root: made['root'], verified: true });
     expect(snapshotTree(work.at('both/logs'))).toEqual(snapshotTree(work.at('data/sub')));
     const dirs = [`data=${work.at('both/data')}`, `logs=${work.at('both/logs')}`];
+    // Ended between the two volumes: the first is complete, the second is restored.
+    fs.rmSync(work.at('both/logs'), { recursive: true });
+    const rest = await work.json(['restore', '--target', work.at('both'), ...lineage]);
+    expect(rest).toMatchObject({
+      root: made['root'],
+      verified: true,
+      volumes: { data: { existing: 'complete' }, logs: { existing: 'fresh' } },
+    });
+    const text = await work.run(['restore', '--target', work.at('both'), ...lineage]);
+    expect(text.stdout).toMatch(/^Already restored: checkpoint 2 of /);
     expect((await work.json(['checkpoint', ...dirs, '--dry-run', ...lineage]))['root']).toBe(made['root']);
 
     const one = await work.json(['restore', '--volume', 'logs', '--target', work.at('one'), ...lineage]);

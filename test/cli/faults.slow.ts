@@ -202,6 +202,9 @@ describe('targets', () => {
     const resumed = await work.json(['restore', '--target', target]);
     expect(resumed).toMatchObject({ root: made['root'], verified: true, volumes: { data: { existing: 'resume' } } });
     expect(snapshotTree(target)).toEqual(snapshotTree(work.at('data')));
+    const again = await work.json(['restore', '--target', target]);
+    expect(again).toMatchObject({ root: made['root'], newBytes: 0, volumes: { data: { existing: 'complete' } } });
+    fs.writeFileSync(work.at('back/large-0'), 'changed');
     expect(await work.error(['restore', '--target', target])).toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
   });
 
@@ -411,8 +414,16 @@ describe('damage', () => {
       '--output',
       'json',
     ]);
-    expect(partly.code).toBe(3);
-    expect(JSON.parse(partly.stdout)).toMatchObject({ incomplete: true, files: 1 });
+    expect(partly.code).toBe(28);
+    expect(JSON.parse(partly.stdout)).toMatchObject({
+      incomplete: true,
+      files: 1,
+      damage: [{ volume: 'data', files: 1, objects: [{ key, names: ['large'] }] }],
+    });
+    // The loss must not become the newest state by itself.
+    expect(await work.error(['checkpoint', work.at('partly')])).toMatchObject({ code: 'E_USAGE' });
+    const rescued = await work.json(['checkpoint', work.at('partly'), '--lineage', 'team/rescued/0']);
+    expect(rescued).toMatchObject({ files: 1 });
     // What comes before the damage is written, and proven.
     const read = await work.run(['cat', 'large', '--output', 'json']);
     expect(read).toMatchObject({ code: 19, stderr: expect.stringContaining('"code":"E_DAMAGED"') });

@@ -89,7 +89,7 @@ function parse(text: string): { readonly mark: RestoreMark; readonly slot: Slot 
   return {
     slot: toSlot(plain['slot']),
     mark: {
-      state: oneOf('state', ['started', 'done']),
+      state: oneOf('state', ['started', 'damaged', 'done']),
       checkpoint: textOf('checkpoint'),
       volume: toVolumeName(textOf('volume')),
       target: textOf('target'),

@@ -40,6 +40,7 @@ export type ErrorCode =
   | 'E_STATE_DIR'
   | 'E_HOSTILE'
   | 'E_UNFENCED'
+  | 'E_LOST'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -176,6 +177,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     exit: 27,
     remedy:
       'This store does not honour create-only writes, so two writers could overwrite each other; use another store.',
+  },
+  E_LOST: {
+    kind: 'repair',
+    exit: 28,
+    remedy:
+      'All but what the store has lost was restored; take what is named from another checkpoint or a second copy.',
   },
   E_ABORTED: {
     kind: 'retry',

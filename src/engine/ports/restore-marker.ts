@@ -5,8 +5,11 @@
 import type { VolumeName } from '../model/ids.ts';
 
 export interface RestoreMark {
-  /** started: something may have been written, the target is not whole. done: it was whole and durable once. */
-  readonly state: 'started' | 'done';
+  /**
+   * started: something may have been written, the target is not whole. damaged: all was restored but what the store has lost.
+   * done: it was whole and durable once.
+   */
+  readonly state: 'started' | 'damaged' | 'done';
   /** Record id of the checkpoint, in hexadecimal. */
   readonly checkpoint: string;
   readonly volume: VolumeName;

@@ -6,8 +6,8 @@
  * (batch-pipeline.ts); lanes prove every chunk and write whole files (rehydrate-lane.ts); an audit compares what stands there
  * with the tree (audit.ts). docs/decisions/0041-restore-order.md.
  *
- * Invariants: the marker says `started`, durably, before the first byte and `done` after everything is durable; a file has its name
- * only when all of it is there; nothing outside of the target is touched; the store is only read.
+ * Invariants: the marker says `started`, durably, before the first byte and `done` after everything is durable, never when something
+ * was lost; a file has its name only when all of it is there; nothing outside of the target is touched; the store is only read.
  */
 import { setRoot } from '../format/keys.ts';
 import { equalBytes, toHex, utf8Bytes } from '../model/bytes.ts';
@@ -27,7 +27,7 @@ import { ScanCacheWriter } from '../tree/scan-cache.ts';
 import { bindScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import type { SegmentSource } from '../tree/segment-source.ts';
 import { applyToDescriptor } from './apply-meta.ts';
-import { type AuditOutcome, auditTarget } from './audit.ts';
+import { type AuditFinding, type AuditOutcome, auditTarget } from './audit.ts';
 import { type DamageReport, DamageTally, describeDamage } from './damage.ts';
 import type { ExistingPolicy } from './existing.ts';
 import { FilePlanner } from './file-planner.ts';
@@ -121,8 +121,8 @@ export interface RestoredVolume {
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
-  /** How existing names were met. */
-  readonly existing: ExistingPolicy;
+  /** How existing names were met. complete: it was restored before, stands there as it was left, and nothing was written. */
+  readonly existing: ExistingPolicy | 'complete';
   /** Paths that were left as they were (`keep`). */
   readonly kept: NameCount;
   /** Paths that were removed (`replace`). */
@@ -167,7 +167,9 @@ const coarseClockMs = 10;
 const settleMs = 20;
 
 /**
- * Restores the volumes named by the targets.
+ * Restores the volumes named by the targets. One that was restored before and still stands there as it was left, by names, types,
+ * sizes and times, is complete already and not touched: so a restore of several volumes, or one whose end was not seen, can
+ * be repeated.
  *
  * Throws HoldfastError: E_TARGET_NOT_EMPTY, E_TARGET_IO, E_TARGET_FULL; E_DAMAGED, naming objects and the files they cost, after
  * everything else was restored; E_HOSTILE; E_NOT_FOUND, E_USAGE, E_LIMIT, E_STORE_*, E_STATE_DIR, E_ABORTED. After an error the
@@ -307,6 +309,8 @@ class VolumeRun {
       });
     }
     try {
+      const complete = await this.#alreadyRestored(root);
+      if (complete !== undefined) return complete;
       const { policy, mark } = await this.#begin(root);
       if (policy !== 'keep' && this.#settings.rootMeta) dropDefaultAcl(files, root);
       const firstComplete = await this.#restore(root, policy, mark);
@@ -316,7 +320,7 @@ class VolumeRun {
       await this.#finishRoot(root, policy);
       this.#report('sync');
       files.syncFileSystem(root);
-      await target.marker.save({ ...mark, state: 'done' });
+      await target.marker.save({ ...mark, state: damage === undefined ? 'done' : 'damaged' });
       return this.#outcome(policy, firstComplete, damage, audit);
     } catch (error) {
       throw targetError(error, undefined);
@@ -325,21 +329,60 @@ class VolumeRun {
     }
   }
 
+  /**
+   * The outcome of a restore that had ended before, though perhaps nobody was told. E_TARGET_NOT_EMPTY when the target was changed
+   * since: by an application, most likely, whose data must not be lost.
+   */
+  async #alreadyRestored(root: Descriptor): Promise<RestoredVolume | undefined> {
+    const { files } = this.#ports;
+    const { target, volume, first } = this.#parts;
+    const before = await target.marker.load();
+    if (this.#settings.onExisting !== 'refuse' || before?.state !== 'done' || before.onExisting === 'keep')
+      return undefined;
+    if (!this.#isSame(before, root) || contentOf(files, root) !== 'more') return undefined;
+    let changed = 0;
+    const audit = await this.#look(root, undefined, (key, finding) => {
+      this.#degraded.add(`${finding} not kept`, key);
+      // What a file system or a missing right refused is as it was left; a time that moved says that somebody wrote.
+      if (finding === 'times' || finding === 'changed' || finding === 'missing') changed++;
+    });
+    if (changed > 0 || audit.others > 0) {
+      throw new HoldfastError(
+        'E_TARGET_NOT_EMPTY',
+        `the target ${target.path} holds this checkpoint already, changed since it was restored`,
+        { details: { path: target.path, changed, others: audit.others } },
+      );
+    }
+    let complete: FirstComplete | undefined;
+    if (!first.none) {
+      const seconds = (this.#ports.clock.monotonicMs() - this.#parts.started) / 1000;
+      complete = { volume: volume.name, files: 0, bytes: 0, seconds };
+      this.#options.onFirstComplete?.(complete);
+    }
+    return this.#outcome('complete', complete, undefined, { ...audit, primed: false });
+  }
+
+  /** Whether a mark is about the same part of the same checkpoint in the same directory. */
+  #isSame(mark: RestoreMark, root: Descriptor): boolean {
+    return (
+      mark.target === identityOf(this.#ports.files, root) &&
+      mark.checkpoint === toHex(this.#source.record.header.id) &&
+      mark.volume === this.#parts.volume.name &&
+      mark.selection === this.#parts.only.signature
+    );
+  }
+
   /** Decides how existing names are met, and says durably that the restore has begun. */
   async #begin(root: Descriptor): Promise<{ readonly policy: ExistingPolicy; readonly mark: RestoreMark }> {
     const { files, random } = this.#ports;
     const { target, volume, only } = this.#parts;
     const { onExisting } = this.#settings;
     const checkpoint = toHex(this.#source.record.header.id);
-    const { device, inode } = files.stat(root);
-    const identity = `${device}:${inode}`;
+    const identity = identityOf(files, root);
     const before = await target.marker.load();
-    const unfinished = before?.state === 'started' && before.target === identity ? before : undefined;
-    const same =
-      unfinished !== undefined &&
-      unfinished.checkpoint === checkpoint &&
-      unfinished.volume === volume.name &&
-      unfinished.selection === only.signature;
+    const unfinished =
+      before !== undefined && before.state !== 'done' && before.target === identity ? before : undefined;
+    const same = unfinished !== undefined && this.#isSame(unfinished, root);
     let policy: ExistingPolicy;
     const content = contentOf(files, root);
     if (content === 'nothing') policy = 'fresh';
@@ -441,29 +484,16 @@ class VolumeRun {
     policy: ExistingPolicy,
   ): Promise<(AuditOutcome & { readonly primed: boolean }) | undefined> {
     if (policy === 'keep') return undefined;
-    const { files, clock, cache, random } = this.#ports;
-    const { target, volume, only, segments } = this.#parts;
+    const { clock, cache, random } = this.#ports;
+    const { target, volume, only } = this.#parts;
     const { signal } = this.#options;
-    this.#report('audit');
     const whole = only.none && !this.#damage.any;
     const name = scanCacheFile(volume.name, random.bytes(8));
     const writer = whole && cache !== undefined ? new ScanCacheWriter(cache, name, undefined) : undefined;
     try {
       // Nothing was changed since, so nothing needs to be doubted for being new.
       if (writer !== undefined) await clock.wait(settleMs, signal === undefined ? {} : { signal });
-      const outcome = await auditTarget({
-        files,
-        root,
-        tree: volume.root,
-        source: segments,
-        keys: this.#source.access.keys,
-        selects: only.none ? undefined : (key) => only.matchesAtOrBelow(key),
-        xattrs: hasDefaultAcl(files, root) ? 'all' : this.#xattrsRefused ? 'expected' : 'none',
-        cache: writer,
-        freshFromMs: clock.nowMs() - coarseClockMs,
-        onFinding: (key, finding) => this.#degraded.add(`${finding} not kept`, key),
-        signal,
-      });
+      const outcome = await this.#look(root, writer, (key, finding) => this.#degraded.add(`${finding} not kept`, key));
       const primed = writer !== undefined && outcome.cacheable && cache !== undefined;
       if (primed) {
         const { lineage, record } = this.#source;
@@ -478,6 +508,30 @@ class VolumeRun {
       writer?.abort();
       throw error;
     }
+  }
+
+  /** Compares what stands in the target with the tree. */
+  async #look(
+    root: Descriptor,
+    cache: ScanCacheWriter | undefined,
+    onFinding: (key: Uint8Array, finding: AuditFinding) => void,
+  ): Promise<AuditOutcome> {
+    const { files, clock } = this.#ports;
+    const { volume, only, segments } = this.#parts;
+    this.#report('audit');
+    return await auditTarget({
+      files,
+      root,
+      tree: volume.root,
+      source: segments,
+      keys: this.#source.access.keys,
+      selects: only.none ? undefined : (key) => only.matchesAtOrBelow(key),
+      xattrs: hasDefaultAcl(files, root) ? 'all' : this.#xattrsRefused ? 'expected' : 'none',
+      cache,
+      freshFromMs: clock.nowMs() - coarseClockMs,
+      onFinding,
+      signal: this.#options.signal,
+    });
   }
 
   async #finishRoot(root: Descriptor, policy: ExistingPolicy): Promise<void> {
@@ -524,7 +578,7 @@ class VolumeRun {
   }
 
   #outcome(
-    policy: ExistingPolicy,
+    policy: RestoredVolume['existing'],
     firstComplete: FirstComplete | undefined,
     damage: DamageReport | undefined,
     audit: (AuditOutcome & { readonly primed: boolean }) | undefined,
@@ -547,6 +601,12 @@ class VolumeRun {
       primed: audit?.primed ?? false,
     };
   }
+}
+
+/** Another directory at the same path is another target. */
+function identityOf(files: FileTreeWriter, root: Descriptor): string {
+  const { device, inode } = files.stat(root);
+  return `${device}:${inode}`;
 }
 
 const lostAndFound = utf8Bytes('lost+found');

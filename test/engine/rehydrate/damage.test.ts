@@ -179,7 +179,7 @@ describe('a damaged pack', () => {
     expect(outcome?.incomplete).toBe(true);
     expect(outcome?.rootGot).toBeUndefined();
     expect(report?.files).toBeGreaterThan(0);
-    expect(marker.saved).toEqual(['started', 'done']);
+    expect(marker.saved).toEqual(['started', 'damaged']);
   });
 
   it('that is gone altogether costs what was in it', async () => {

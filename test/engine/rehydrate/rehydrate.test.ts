@@ -536,11 +536,51 @@ describe('a target that is not empty', () => {
     expect(back.disk.describe('out')).toEqual(source.describe('src'));
   });
 
-  it('is refused after the restore was complete: an application may have run', async () => {
-    const { restore } = await everything;
+  it('is complete already after a restore that nobody saw end, and is not touched', async () => {
+    const { restore, root } = await everything;
     const back = target();
     await restore(back);
+    const before = back.disk.describe();
+    const saved = back.marker.saved.length;
+    const again = await restore(back);
+    expect(volumeOf(again)).toMatchObject({ existing: 'complete', damage: undefined, degraded: [] });
+    expect(gotOf(again)).toBe(root);
+    expect(back.disk.describe()).toEqual(before);
+    expect(back.marker.saved.length).toBe(saved);
+  });
+
+  it('is refused after the restore was complete and an application has run', async () => {
+    const { restore } = await everything;
+    const changes: ((disk: MemoryFileSystem) => void)[] = [
+      (disk) => disk.writeFile('out/new', 'new'),
+      (disk) => disk.remove('out/a/b/c/file-7'),
+      (disk) => disk.writeAt('out/a/b/c/file-7', 3, 'x'),
+      (disk) => disk.resize('out/a/b/c/file-7', 5),
+    ];
+    for (const change of changes) {
+      const clock = new ManualClock();
+      clock.ms += 3_600_000;
+      const back = target({}, clock);
+      await restore(back);
+      change(back.disk);
+      const before = back.disk.describe();
+      expect(await codeOf(restore(back))).toBe('E_TARGET_NOT_EMPTY');
+      expect(back.disk.describe()).toEqual(before);
+      expect(back.marker.mark?.state).toBe('done');
+    }
+  });
+
+  it('is not complete for another part, nor beside what was kept', async () => {
+    const { restore } = await everything;
+    const back = target();
+    await restore(back, { only: ['a/b'] });
+    expect(volumeOf(await restore(back, { only: ['a/b'] })).existing).toBe('complete');
     expect(await codeOf(restore(back))).toBe('E_TARGET_NOT_EMPTY');
+    const kept = target();
+    kept.disk.mkdir('out');
+    kept.disk.writeFile('out/hello', 'mine');
+    await restore(kept, { onExisting: 'keep' });
+    expect(await codeOf(restore(kept))).toBe('E_TARGET_NOT_EMPTY');
   });
 });
 
