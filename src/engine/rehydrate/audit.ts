@@ -22,7 +22,7 @@ import {
   viewOf,
 } from '../model/stat-record.ts';
 import { type Descriptor, FileTreeError, type FileTreeWriter } from '../ports/file-tree.ts';
-import { firstTag, linkTag, type ScanCacheWriter } from '../tree/scan-cache.ts';
+import { coarseStampMs, firstTag, isFresh, linkTag, type ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { SegmentSource } from '../tree/segment-source.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
 import { nameAt } from './apply-meta.ts';
@@ -78,6 +78,17 @@ const typeOf: readonly (number | undefined)[] = [
   fileType.fifo,
   fileType.regular,
 ];
+
+/** Kernels stamp files with a coarse clock of a few ms. */
+const settleMs = 20;
+
+/**
+ * How long (ms) after the last change to wait with an audit that fills a scan cache, so that nothing has to be doubted for being new:
+ * what is doubted is read again, and what the target could not keep would then count as changed.
+ */
+export function settleTime(files: FileTreeWriter, root: Descriptor): number {
+  return settleMs + (files.stat(root).ctimeNsec === 0 ? coarseStampMs : 0);
+}
 
 export async function auditTarget(options: AuditOptions): Promise<AuditOutcome> {
   const audit = new Audit(options);
@@ -405,14 +416,6 @@ function metaAt(view: DataView, at: number): Omit<EntryMeta, 'xattrs'> {
     mtimeSec: readI64(view, at + statOffset.mtimeSec),
     mtimeNsec: view.getUint32(at + statOffset.mtimeNsec, true),
   };
-}
-
-function isFresh(view: DataView, at: number, freshFromMs: number): boolean {
-  const mtimeMs =
-    readI64(view, at + statOffset.mtimeSec) * 1000 + view.getUint32(at + statOffset.mtimeNsec, true) / 1e6;
-  const ctimeMs =
-    readI64(view, at + statOffset.ctimeSec) * 1000 + view.getUint32(at + statOffset.ctimeNsec, true) / 1e6;
-  return mtimeMs >= freshFromMs || ctimeMs >= freshFromMs;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -27,7 +27,7 @@ import { ScanCacheWriter } from '../tree/scan-cache.ts';
 import { bindScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import type { SegmentSource } from '../tree/segment-source.ts';
 import { applyToDescriptor } from './apply-meta.ts';
-import { type AuditFinding, type AuditOutcome, auditTarget } from './audit.ts';
+import { type AuditFinding, type AuditOutcome, auditTarget, settleTime } from './audit.ts';
 import { type DamageReport, DamageTally, describeDamage } from './damage.ts';
 import type { ExistingPolicy } from './existing.ts';
 import { FilePlanner } from './file-planner.ts';
@@ -164,7 +164,6 @@ export interface RehydrateOptions {
 const metadataCacheBytes: number = 4 * 1024 * 1024;
 /** Kernels stamp files with a coarse clock: what is this old by stat cannot change again with the same stamps. */
 const coarseClockMs = 10;
-const settleMs = 20;
 
 /**
  * Restores the volumes named by the targets. One that was restored before and still stands there as it was left, by names, types,
@@ -484,15 +483,14 @@ class VolumeRun {
     policy: ExistingPolicy,
   ): Promise<(AuditOutcome & { readonly primed: boolean }) | undefined> {
     if (policy === 'keep') return undefined;
-    const { clock, cache, random } = this.#ports;
+    const { files, clock, cache, random } = this.#ports;
     const { target, volume, only } = this.#parts;
     const { signal } = this.#options;
     const whole = only.none && !this.#damage.any;
     const name = scanCacheFile(volume.name, random.bytes(8));
     const writer = whole && cache !== undefined ? new ScanCacheWriter(cache, name, undefined) : undefined;
     try {
-      // Nothing was changed since, so nothing needs to be doubted for being new.
-      if (writer !== undefined) await clock.wait(settleMs, signal === undefined ? {} : { signal });
+      if (writer !== undefined) await clock.wait(settleTime(files, root), signal === undefined ? {} : { signal });
       const outcome = await this.#look(root, writer, (key, finding) => this.#degraded.add(`${finding} not kept`, key));
       const primed = writer !== undefined && outcome.cacheable && cache !== undefined;
       if (primed) {

@@ -308,7 +308,7 @@ export function linkTag(first: Uint8Array): Uint8Array {
 }
 
 /** Stamps of whole seconds tell of a file system that keeps no finer ones; the coarsest keeps every other second. */
-const coarseStampMs = 2000;
+export const coarseStampMs = 2000;
 
 /**
  * Whether a record's stamps are so new that a later write may leave the same ones: mtime or ctime at or after `freshFromMs`, or
