@@ -44,8 +44,9 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 |---|---|
 | \`root\` | 64 hexadecimal digits; equal roots of one lineage mean equal names, content and metadata |
 | \`slot\`, \`id\` | which checkpoint; null for a dry run |
-| \`files\`, \`entries\`, \`bytes\` | regular files (each further name of a file counts), all names, sum of sizes |
-| \`newBytes\` | content that was not stored yet, before compression; of a restore: content written |
+| \`files\`, \`entries\`, \`bytes\` | regular files (each further name of a file counts), all names, sum of sizes; of a restore all that is there at its end, also what was kept or written by an earlier run |
+| \`newBytes\` | content that was not stored yet, before compression; of a restore: content that this run wrote |
+| \`newFiles\` | of a restore: files whose content this run wrote; the rest stood there already, or are further names |
 | \`storedBytes\` | what the store took, or what a restore read from it |
 | \`requests\` | to the store, by kind |
 | \`seconds\` | the whole command |

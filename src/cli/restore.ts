@@ -190,7 +190,6 @@ function volumeJson(source: RestoreSource, volume: RestoredVolume): object {
     root: toHex(rootExpected),
     ...(differs ? { rootExpected: toHex(rootExpected), rootGot: toHex(rootGot) } : {}),
     verified: rootGot !== undefined,
-    newBytes: volume.bytes,
     consistency: source.record.header.consistency,
     skipped: recorded?.skipped ?? [],
     incomplete: damage !== undefined || volume.degraded.length > 0,
@@ -214,7 +213,8 @@ function jsonOf(source: RestoreSource, outcome: RehydrateOutcome, equal: boolean
     files: outcome.files,
     entries: outcome.entries,
     bytes: outcome.bytes,
-    newBytes: outcome.bytes,
+    newFiles: outcome.newFiles,
+    newBytes: outcome.newBytes,
     consistency: header.consistency,
     skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     damage: volumes.flatMap(({ name, damage }) => (damage === undefined ? [] : [{ volume: name, ...damage }])),
@@ -232,10 +232,14 @@ function printSummary(
 ): void {
   const { stdout } = host;
   const { header } = source.record;
+  const written =
+    outcome.newBytes === outcome.bytes
+      ? ''
+      : ` (${formatFiles(outcome.newFiles)}, ${formatBytes(outcome.newBytes)} written now)`;
   const before = outcome.volumes.every(({ existing }) => existing === 'complete');
   stdout.write(
     `${styled(stdout, 'bold', `${before ? 'Already restored: ' : 'Restored '}checkpoint ${header.slot}`)} of ${source.lineage} (${shortTime(header.timeMs)}, ` +
-      `${header.consistency}): ${formatFiles(outcome.files)}, ${formatBytes(outcome.bytes)}, ` +
+      `${header.consistency}): ${formatFiles(outcome.files)}, ${formatBytes(outcome.bytes)}${written}, ` +
       `in ${formatSeconds(seconds)}\n`,
   );
   for (const volume of outcome.volumes) {

@@ -3,7 +3,7 @@
  * saying so is found here; the root that the target would be captured with is computed; and what was seen becomes the
  * scan cache of the first capture after the restore, which so reads no content.
  */
-import { decodeEntry, encodeEntry } from '../format/entry-codec.ts';
+import { decodeEntry, encodeEntry, entrySums } from '../format/entry-codec.ts';
 import type { DomainKeys } from '../format/keys.ts';
 import type { LeafNode } from '../format/tree-node.ts';
 import { ByteReader, ByteWriter } from '../model/bytes.ts';
@@ -56,6 +56,8 @@ export interface AuditOutcome {
   readonly root: TreeRoot | undefined;
   /** Names that the tree does not have. */
   readonly others: number;
+  /** Names of the tree that are there, whatever else differs; files and bytes as in the sums of a tree. */
+  readonly found: { readonly entries: number; readonly files: number; readonly bytes: number };
   /** The cache describes the tree: nothing is missing and everything was listed. */
   readonly cacheable: boolean;
 }
@@ -111,6 +113,7 @@ class Audit {
   #comparable = true;
   #cacheable = true;
   #others = 0;
+  readonly #found = { entries: 0, files: 0, bytes: 0 };
   /** Device and inode of a file with several names, to the first of them. */
   readonly #groups = new Map<string, Uint8Array>();
   #device = 0n;
@@ -157,7 +160,12 @@ class Audit {
       await this.#nextEntry();
     }
     const same = this.#edits === 0 ? tree : await this.#editor.finish();
-    return { root: this.#comparable ? same : undefined, others: this.#others, cacheable: this.#cacheable };
+    return {
+      root: this.#comparable ? same : undefined,
+      others: this.#others,
+      found: this.#found,
+      cacheable: this.#cacheable,
+    };
   }
 
   #push(descriptor: Descriptor, key: Uint8Array): void {
@@ -281,6 +289,10 @@ class Audit {
     const leaf = this.#leaf as LeafNode;
     const value = leaf.value(this.#index);
     if (selects !== undefined && !selects(leaf.key(this.#index))) return this.#nextEntry();
+    const sums = entrySums(value);
+    this.#found.entries++;
+    this.#found.files += sums.files;
+    this.#found.bytes += sums.bytes;
     const at = index * statRecordBytes;
     const { view } = frame;
     const mode = view.getUint32(at + statOffset.mode, true);

@@ -44,8 +44,8 @@ export interface FilePlannerOptions {
   readonly pipeline: Omit<PipelineOptions<PlannedItem>, 'onReply'>;
   readonly damage: DamageTally;
   readonly onDegraded: (key: Uint8Array, part: DegradedPart, errno: string) => void;
-  /** Files that are done, and their sizes. */
-  readonly onFiles: (files: number, bytes: number) => void;
+  /** Files that are done, and their sizes. `written` false: they were compared, and are as they should be. */
+  readonly onFiles: (files: number, bytes: number, written: boolean) => void;
 }
 
 interface PlannedItem extends BatchItem {
@@ -395,7 +395,7 @@ export class FilePlanner {
   #partDone(large: LargeFile): void {
     if (!large.end()) return;
     this.#large.delete(large);
-    if (large.finish()) this.#options.onFiles(1, large.file.entry.size);
+    if (large.finish()) this.#options.onFiles(1, large.file.entry.size, true);
   }
 
   async #compareHere(file: PlannedFile): Promise<void> {
@@ -424,7 +424,7 @@ export class FilePlanner {
     } finally {
       comparison?.close();
     }
-    if (equal) this.#options.onFiles(1, file.entry.size);
+    if (equal) this.#options.onFiles(1, file.entry.size, false);
     else await this.plan({ ...file, replace: true });
   }
 
@@ -474,7 +474,7 @@ export class FilePlanner {
       if (item.large === undefined) damage.add(place, item.key);
       else item.large.damaged(place);
     }
-    if (files > 0) onFiles(files, bytes);
+    if (files > 0) onFiles(files, bytes, batch.items[0]?.file === undefined);
     for (const large of parts) this.#partDone(large);
   }
 }

@@ -9,6 +9,7 @@
  * Invariants: the marker says `started`, durably, before the first byte and `done` after everything is durable, never when something
  * was lost; a file has its name only when all of it is there; nothing outside of the target is touched; the store is only read.
  */
+import { entrySums } from '../format/entry-codec.ts';
 import { setRoot } from '../format/keys.ts';
 import { equalBytes, toHex, utf8Bytes } from '../model/bytes.ts';
 import type { TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
@@ -37,6 +38,7 @@ import { type PathGlobs, pathGlobs } from './selection.ts';
 import { type NameCount, NameTally, ReasonTally } from './tally.ts';
 import { targetError } from './target-error.ts';
 import { plainXattrs, VolumeRestore } from './volume-restore.ts';
+import { walkTree } from './walk-tree.ts';
 
 export interface RehydratePorts {
   readonly files: FileTreeWriter;
@@ -117,10 +119,13 @@ export interface Degraded extends NameCount {
 export interface RestoredVolume {
   readonly name: VolumeName;
   readonly path: string;
-  /** Restored or found complete; hardlinks count once per name. */
+  /** What of the checkpoint is there now, whoever wrote it: hardlinks count once per name, their bytes once. */
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
+  /** Files whose content was written by this run, and their sizes. */
+  readonly newFiles: number;
+  readonly newBytes: number;
   /** How existing names were met. complete: it was restored before, stands there as it was left, and nothing was written. */
   readonly existing: ExistingPolicy | 'complete';
   /** Paths that were left as they were (`keep`). */
@@ -149,6 +154,8 @@ export interface RehydrateOutcome {
   readonly files: number;
   readonly entries: number;
   readonly bytes: number;
+  readonly newFiles: number;
+  readonly newBytes: number;
   readonly seconds: number;
   /** Files are missing: there was damage and `continueOnDamage`. */
   readonly incomplete: boolean;
@@ -234,6 +241,8 @@ export async function rehydrate(
     files: sum(restored, ({ files }) => files),
     entries: sum(restored, ({ entries }) => entries),
     bytes: sum(restored, ({ bytes }) => bytes),
+    newFiles: sum(restored, ({ newFiles }) => newFiles),
+    newBytes: sum(restored, ({ newBytes }) => newBytes),
     seconds: (ports.clock.monotonicMs() - started) / 1000,
     incomplete: restored.some(({ damage }) => damage !== undefined),
   };
@@ -278,6 +287,8 @@ class VolumeRun {
   #entries = 0;
   #files = 0;
   #bytes = 0;
+  #newFiles = 0;
+  #newBytes = 0;
 
   constructor(
     ports: RehydratePorts,
@@ -320,7 +331,7 @@ class VolumeRun {
       this.#report('sync');
       files.syncFileSystem(root);
       await target.marker.save({ ...mark, state: damage === undefined ? 'done' : 'damaged' });
-      return this.#outcome(policy, firstComplete, damage, audit);
+      return this.#outcome(policy, firstComplete, damage, audit?.found ?? (await this.#beside()), audit);
     } catch (error) {
       throw targetError(error, undefined);
     } finally {
@@ -358,7 +369,7 @@ class VolumeRun {
       complete = { volume: volume.name, files: 0, bytes: 0, seconds };
       this.#options.onFirstComplete?.(complete);
     }
-    return this.#outcome('complete', complete, undefined, { ...audit, primed: false });
+    return this.#outcome('complete', complete, undefined, audit.found, { ...audit, primed: false });
   }
 
   /** Whether a mark is about the same part of the same checkpoint in the same directory. */
@@ -439,7 +450,13 @@ class VolumeRun {
       },
       damage: this.#damage,
       onDegraded: (key, part, errno) => this.#onDegraded(key, part, errno),
-      onFiles: (count, bytes) => this.#count(count, count, bytes),
+      onFiles: (count, bytes, written) => {
+        if (written) {
+          this.#newFiles += count;
+          this.#newBytes += bytes;
+        }
+        this.#count(count, count, bytes);
+      },
     });
     const restore = new VolumeRestore({
       files,
@@ -506,6 +523,25 @@ class VolumeRun {
       writer?.abort();
       throw error;
     }
+  }
+
+  /** What is there beside and with what was kept: every name that was asked for, but what damage took. */
+  async #beside(): Promise<AuditOutcome['found']> {
+    const { volume, only, segments } = this.#parts;
+    if (this.#damage.any) return { entries: this.#entries, files: this.#files, bytes: this.#bytes };
+    if (only.none) return volume.root.sums;
+    const found = { entries: 0, files: 0, bytes: 0 };
+    for await (const { leaf, ...step } of walkTree(volume.root, segments, this.#source.access.keys)) {
+      if (leaf === undefined || !('from' in step)) continue;
+      for (let i = step.from; i < step.to; i++) {
+        if (!only.matchesAtOrBelow(leaf.key(i))) continue;
+        const sums = entrySums(leaf.value(i));
+        found.entries++;
+        found.files += sums.files;
+        found.bytes += sums.bytes;
+      }
+    }
+    return found;
   }
 
   /** Compares what stands in the target with the tree. */
@@ -579,15 +615,18 @@ class VolumeRun {
     policy: RestoredVolume['existing'],
     firstComplete: FirstComplete | undefined,
     damage: DamageReport | undefined,
+    { files, entries, bytes }: AuditOutcome['found'],
     audit: (AuditOutcome & { readonly primed: boolean }) | undefined,
   ): RestoredVolume {
     const { target, volume, only } = this.#parts;
     return {
       name: volume.name,
       path: target.path,
-      files: this.#files,
-      entries: this.#entries,
-      bytes: this.#bytes,
+      files,
+      entries,
+      bytes,
+      newFiles: this.#newFiles,
+      newBytes: this.#newBytes,
       existing: policy,
       kept: this.#kept.plain(),
       removed: this.#removed.plain(),

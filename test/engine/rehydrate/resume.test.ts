@@ -161,6 +161,12 @@ describe('a restore that is killed', () => {
     expect(disk.stat('out/c/large').inode).toBe(inode);
     expect(again.callCount('write')).toBe(0);
     expect(outcome.volumes[0]?.existing).toBe('resume');
+    // What is there, and what of it this run wrote.
+    const fresh = await run(made, new MemoryFileTree(new MemoryFileSystem({ clock: made.clock })), new MemoryMarker());
+    expect(fresh.bytes).toBeGreaterThan(100_000);
+    expect(fresh).toMatchObject({ newBytes: fresh.bytes });
+    expect(outcome).toMatchObject({ files: fresh.files, entries: fresh.entries, bytes: fresh.bytes });
+    expect(outcome).toMatchObject({ newFiles: 0, newBytes: 0 });
   });
 
   it('writes again what was changed since', async () => {
