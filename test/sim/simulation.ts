@@ -786,6 +786,7 @@ class Agent {
         return writer.restorePending;
       },
       restoreCompleted: () => writer.restoreCompleted(),
+      confirm: (options) => writer.confirm(options),
       seal: (options) => writer.seal(options),
       async commit(request) {
         const acknowledged = agent.#world.newestAcknowledged;

@@ -11,6 +11,7 @@
  * Invariants: nothing is visible before commit; the scan cache of a checkpoint is bound to that checkpoint's record; a run
  * that is rebased or fails leaves packs without a record, which mean nothing to anybody.
  */
+import { fencedOr } from '../lineage/fence.ts';
 import { Rebased } from '../lineage/lineage-writer.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import { FileTreeError } from '../ports/file-tree.ts';
@@ -40,7 +41,7 @@ export async function capture(
     } catch (error) {
       await run.abandon();
       if (error instanceof Rebased && attempt < rebasesMax) continue;
-      throw captureError(error, attempt, options.signal);
+      throw captureError(await fencedOr(error, writer, options), attempt, options.signal);
     }
   }
 }

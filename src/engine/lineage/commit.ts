@@ -161,6 +161,14 @@ export class LogWriter implements LineageWriter {
     });
   }
 
+  async confirm(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    if (this.#fenced !== undefined) throw this.#fenced;
+    const { record } = await this.#parts.log.head(options);
+    if (record !== undefined && record.header.slot > this.#newest.slot && record.header.epoch !== this.epoch) {
+      throw this.#fence(record);
+    }
+  }
+
   /** One record at a time: whoever runs two at once has built packs for one slot twice. */
   async #alone<Result>(work: () => Promise<Result>): Promise<Result> {
     invariant(!this.#busy, 'a lineage has one writer at a time');

@@ -1,5 +1,25 @@
 import type { LogRecord, RecordReading } from '../format/record.ts';
+import { isHoldfastError } from '../model/errors.ts';
 import type { Epoch } from '../model/ids.ts';
+import type { LineageWriter } from './lineage-writer.ts';
+
+/**
+ * The error to end with when something that a writer stands on is gone: E_FENCED when the lineage was taken over, because then it was
+ * collected, not damaged. Never rejects; when the store does not answer, the error stays what it was.
+ */
+export async function fencedOr(
+  error: unknown,
+  writer: LineageWriter | undefined,
+  options: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<unknown> {
+  if (writer === undefined || !isHoldfastError(error, 'E_DAMAGED')) return error;
+  try {
+    await writer.confirm(options);
+  } catch (reason) {
+    if (isHoldfastError(reason, 'E_FENCED')) return reason;
+  }
+  return error;
+}
 
 /**
  * What another object at the slot of a writer means for it. skip: junk, which fences nobody; the next slot is tried.

@@ -88,6 +88,11 @@ export interface LineageWriter {
    * Throws Rebased; HoldfastError with E_FENCED (for good), E_LIMIT when the record gets too large, E_STORE_*, E_STATE_DIR.
    */
   commit(request: CommitRequest): Promise<Committed>;
+  /**
+   * Asks the store whether somebody else has taken the lineage: E_FENCED, for good. One LIST; for when what happens may have that
+   * reason, since a collector takes away what only a superseded writer still needs. E_STORE_*, E_ABORTED.
+   */
+  confirm(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
   /** Says that the holder has finished. A later commit reopens the lineage. Throws as commit does. */
   seal(options?: { readonly signal?: AbortSignal }): Promise<Committed>;
 }

@@ -340,4 +340,24 @@ describe('a checkpoint', () => {
     expect([...store.snapshot().keys()]).toEqual(before);
     expect(files.openDescriptors).toEqual([]);
   });
+
+  test('over what was collected meanwhile is fenced when another took the lineage, else damaged', async () => {
+    for (const taken of [true, false]) {
+      const { clock, disk, files, pod, store } = await onDisk();
+      pod.cache = undefined;
+      await pod.capture({ inlineBytesMax: 0 });
+      const base = [...store.snapshot().keys()].filter((key) => key.includes('/pk/'));
+      expect(base.length).toBeGreaterThan(0);
+      await (await pod.writer()).seal();
+      if (taken) {
+        const other = await Pod.start({ files, clock, store, access: pod.access, holder: 'successor' });
+        await other.capture({ inlineBytesMax: 0 });
+      }
+      for (const key of base) await store.delete(key);
+      disk.writeFile('logs/2.log', 'changed');
+      clock.ms += 60_000;
+      await expect(pod.capture()).rejects.toMatchObject({ code: taken ? 'E_FENCED' : 'E_DAMAGED' });
+      expect(files.openDescriptors).toEqual([]);
+    }
+  });
 });
