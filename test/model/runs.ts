@@ -2,6 +2,7 @@ import { claimModel, claimRules } from './claim-rule.ts';
 import { commitModel, commitRules } from './commit.ts';
 import { explore, kindOf, type Model, type Outcome } from './explore.ts';
 import { faultModel, faultRules } from './faults.ts';
+import { forkPinModel, forkRules } from './fork-pins.ts';
 import { rehydrateModel, rehydrateRules } from './rehydrate.ts';
 import { replicaSlotModel, replicaSlotRules } from './replica-slots.ts';
 import { longKeys, treeHeight, usualKeys } from './tree-height.ts';
@@ -106,12 +107,14 @@ const seals = 'A SEAL can be reopened by the same pod UID';
 const unclearReply = 'An unclear reply is settled by reading the slot';
 const rehydrateOrder =
   'Rehydrate: restore without a claim or pin, claim, apply the difference if the base moved, LIST once more, start';
+const forkPins = "A fork pins the lineage that it lists packs of, and only that one's collector ends the pin";
 const children = 'Every interior node has at least 4 children';
 
 const commit = family(commitModel, commitRules);
 const faults = family(faultModel, faultRules);
 const claim = family(claimModel, claimRules);
 const rehydrate = family(rehydrateModel, rehydrateRules);
+const forks = family(forkPinModel, forkRules);
 const replicas = family(replicaSlotModel, replicaSlotRules);
 
 const twoPods = { slots: 6, commits: [3, 1], collections: 1 };
@@ -466,6 +469,22 @@ const replicaRuns: readonly Run[] = [
   ),
 ];
 
+const oneFork = { commits: 3, forkCommits: 2, collections: 2 };
+
+const forkRuns: readonly Run[] = [
+  forks.holds('a fork, two collections', oneFork, 2_625, { sentence: forkPins }),
+  forks.holds('a fork, three collections', { commits: 5, forkCommits: 4, collections: 3 }, 71_285, {
+    sentence: forkPins,
+  }),
+  forks.control('a pin has a deadline', oneFork, { pinEnds: 'deadline' }, 'DANGLING', { sentence: forkPins }),
+  forks.control('the fork ends its pin', oneFork, { pinEnds: 'tombstone' }, 'DANGLING', { sentence: forkPins }),
+  forks.control('a pin ends before the CLAIM', oneFork, { pinWaitsForClaim: false }, 'DANGLING', {
+    sentence: forkPins,
+  }),
+  forks.control('a pin is not re-checked', oneFork, { pinRereadsDecisions: false }, 'DANGLING', { sentence: rereads }),
+  forks.control('pins are not re-read', oneFork, { collectorRereadsPins: false }, 'DANGLING', { sentence: rereads }),
+];
+
 const treeRun = (name: string, keys: () => Buffer[], childrenMin: number, expected: Expected): Run => ({
   name,
   sentence: children,
@@ -493,6 +512,7 @@ export const runs: readonly Run[] = [
   ...named('faults', faultRuns),
   ...named('claim rule', claimRuns),
   ...named('rehydrate', rehydrateRuns),
+  ...named('fork pins', forkRuns),
   ...named('replica slots', replicaRuns),
   ...named('tree height', treeRuns),
 ];

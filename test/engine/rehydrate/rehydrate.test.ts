@@ -4,7 +4,7 @@ import type { RehydrateOutcome, RestoredVolume } from '../../../src/engine/rehyd
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';
 import { MemoryCache } from '../../support/memory-cache.ts';
 import { MemoryFileSystem, type MemoryFileSystemOptions, MemoryFileTree } from '../../support/memory-file-tree.ts';
-import { lanesOf, MemoryMarker, type RestoreRequest, restore } from '../../support/restore-fixture.ts';
+import { lanesOf, MemoryMarker, type RestoreRequest, restore, sourceOf } from '../../support/restore-fixture.ts';
 
 const old = 1_600_000_000;
 
@@ -455,6 +455,30 @@ describe('a target that is not empty', () => {
     await expect(restore(back)).rejects.toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
     expect(back.disk.describe()).toEqual(before);
     expect(back.marker.saved).toEqual([]);
+  });
+
+  it('is not overwritten when its marker is gone, and its holder goes on writing the lineage from it', async () => {
+    const { pod, restore, clock } = await captured();
+    const back = target({}, clock);
+    await restore(back);
+    // A reboot took the private directory, not the data that the application had written.
+    back.disk.writeFile('out/hello', 'what the application wrote');
+    back.marker.mark = undefined;
+    const before = back.disk.describe('out');
+    const saved = back.marker.saved.length;
+    expect(await codeOf(restore(back))).toBe('E_TARGET_NOT_EMPTY');
+    expect(back.disk.describe('out')).toEqual(before);
+    expect(back.marker.saved.length).toBe(saved);
+
+    const { store, access } = pod;
+    clock.ms += 60_000;
+    const again = await Pod.start({ files: back.files, clock, store, access, cache: undefined });
+    const { committed } = await again.capture({ path: 'out' });
+    const log = await sourceOf(pod);
+    expect(committed?.slot).toBe(log.record.header.slot);
+    const copy = target({}, clock);
+    await restore(copy);
+    expect(copy.disk.readFile('out/hello')).toEqual(new TextEncoder().encode('what the application wrote'));
   });
 
   it('becomes equal with replace, and nothing outside is touched', async () => {
