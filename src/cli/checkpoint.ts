@@ -2,7 +2,7 @@
 import { relative } from 'node:path';
 import { childKey } from '../engine/model/rel-path.ts';
 import { capture } from '../engine/capture/capture.ts';
-import type { CaptureOutcome } from '../engine/capture/capture-outcome.ts';
+import type { CaptureOutcome, Refutation } from '../engine/capture/capture-outcome.ts';
 import type { CaptureSettings, CaptureTarget, VolumeSource } from '../engine/capture/capture-request.ts';
 import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
@@ -91,6 +91,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
         random,
         cache,
         lanes: host.lanes(),
+        locks: fileTree.locks,
       },
       {
         ...settings,
@@ -296,6 +297,7 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
     labels[label.slice(0, at)] = label.slice(at + 1);
   }
   const within = parsed.text('converge-within');
+  const wait = parsed.text('sqlite-wait');
   const partial = parsed.text('partial-bytes');
   const level = parsed.number('level', 1, 19, 1);
   return {
@@ -310,7 +312,10 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
     convergeMsMax: within === undefined ? 60_000 : parseDuration('checkpoint', 'converge-within', within),
     partialBytes: partial === undefined ? 1024 * mebibyte : parseBytes('checkpoint', 'partial-bytes', partial),
     final: parsed.flag('seal'),
-    quiesced: false,
+    quiesced: parsed.flag('quiesced'),
+    ...(parsed.flag('sqlite-locks')
+      ? { databaseLocks: { waitMs: wait === undefined ? 5000 : parseDuration('checkpoint', 'sqlite-wait', wait) } }
+      : {}),
     trustCache: !parsed.flag('no-cache') && !parsed.flag('dry-run'),
     labels,
   };
@@ -331,13 +336,20 @@ function jsonOf(outcome: CaptureOutcome): object {
     newBytes: outcome.newBytes,
     storedBytes: outcome.storedBytes,
     consistency: outcome.consistency,
+    ...(outcome.refuted === undefined ? {} : { refuted: outcome.refuted }),
+    ...(outcome.databaseLockMs === undefined
+      ? {}
+      : {
+          databases: volumes.flatMap(({ name, databases }) => databases.map((each) => ({ volume: name, ...each }))),
+          databaseLockMs: outcome.databaseLockMs,
+        }),
     passes: outcome.passes,
     partials: outcome.partials,
     skipped: volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     incomplete: outcome.incomplete,
     // What a volume has for itself; packs and so stored bytes and requests are shared by all.
     volumes: Object.fromEntries(
-      volumes.map(({ root, name, ...volume }) => [
+      volumes.map(({ root, name, databases: _, ...volume }) => [
         name,
         { root: toHex(root), ...volume, consistency: outcome.consistency },
       ]),
@@ -350,6 +362,26 @@ interface Facts {
   readonly dryRun: boolean;
   readonly sealed: boolean;
   readonly seconds: number;
+}
+
+const refutations: Readonly<Record<Refutation['reason'], string>> = {
+  changed: 'changed while it was read',
+  writer: 'a writer cannot be ruled out',
+};
+
+function printDatabases(host: Host, { volumes }: CaptureOutcome, heldMs: number): void {
+  const { stdout } = host;
+  const path = (volume: string, database: string): string => (volumes.length > 1 ? `${volume}: ${database}` : database);
+  const all = volumes.flatMap(({ name, databases }) =>
+    databases.map((database) => ({ ...database, path: path(name, database.path) })),
+  );
+  const held = all.filter(({ locked }) => locked).map((database) => database.path);
+  const within = held.length === 0 ? '' : `, for ${formatSeconds(heldMs / 1000)}`;
+  stdout.write(`  sqlite  held still ${formatCount(held.length)}${within}  ${shortList(held, held.length)}\n`);
+  const free = all.filter(({ locked }) => !locked).map((database) => `${database.path} (${database.reason})`);
+  if (free.length === 0) return;
+  const what = styled(stdout, 'yellow', `sqlite, not held still ${formatCount(free.length)}`);
+  stdout.write(`  ${what}  ${shortList(free, free.length)}\n`);
 }
 
 function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
@@ -367,6 +399,11 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
     stdout.write(`  id      ${toHex(committed.id)}\n`);
     stdout.write(`  new     ${formatBytes(outcome.newBytes)}, stored as ${formatBytes(outcome.storedBytes)}\n`);
   }
+  for (const { volume, reason, count, names } of outcome.refuted ?? []) {
+    const what = `not quiesced: ${volumes.length > 1 ? `${volume}: ` : ''}${refutations[reason]} ${formatCount(count)}`;
+    stdout.write(`  ${styled(stdout, 'yellow', what)}  ${shortList(names, count)}\n`);
+  }
+  if (outcome.databaseLockMs !== undefined) printDatabases(host, outcome, outcome.databaseLockMs);
   if (facts.sealed) stdout.write('  sealed  another holder may go on with this lineage\n');
   for (const volume of volumes) {
     const where = volumes.length > 1 ? `${volume.name}: ` : '';
@@ -375,6 +412,10 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
       stdout.write(
         `  ${styled(stdout, colour, `${where}${reason} ${formatCount(count)}`)}  ${shortList(names, count)}\n`,
       );
+    }
+    if (volume.volatileCount > 0) {
+      const names = shortList(volume.volatileNames, volume.volatileCount);
+      stdout.write(`  ${where}volatile ${formatCount(volume.volatileCount)}  ${names}\n`);
     }
     if (outcome.consistency === 'fuzzy' && volume.fuzzyCount > 0) {
       stdout.write(

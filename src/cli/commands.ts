@@ -36,6 +36,16 @@ elsewhere: without it nothing can be restored.`,
     details: `Walks the directories, stores what changed since the lineage's newest checkpoint, and makes one new checkpoint of
 all of them. A bare DIR is the volume \`data\`. Passes go on until one meets no change (converged), or the bound is met
 (fuzzy, with the names that moved). Exit code 3: the checkpoint exists, but some files could not be read.
+
+With --quiesced you state that the application has stopped. The checkpoint is quiesced if the second pass meets no change
+and no file can have a writer (read leases, which need the files' owner or root, and Linux); else it is converged or
+fuzzy, and what spoke against it is named.
+
+With --sqlite-locks every SQLite database, recognised by its header, is held under SQLite's own shared locks from before the
+second pass to after the last: it and its -wal or -journal are stored as they stood at one moment, even where other
+files keep moving. Readers go on; writers wait meanwhile, or get SQLITE_BUSY where they have no timeout. Nothing is
+written or made in the directory. Which databases were held and which could not be, and why, is told.
+
 With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [
       ...oneLineage,
@@ -48,6 +58,9 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
       'seal',
       'passes',
       'converge-within',
+      'quiesced',
+      'sqlite-locks',
+      'sqlite-wait',
       'partial-bytes',
       'lanes',
       'label',
@@ -56,6 +69,7 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
     examples: [
       'holdfast checkpoint /var/lib/app --lineage team/app/0',
       'holdfast checkpoint data=/srv/data logs=/var/log/app --lineage team/app/0 --exclude "*.tmp"',
+      'holdfast checkpoint /var/lib/app --lineage team/app/0 --sqlite-locks',
       'holdfast checkpoint /var/lib/app --lineage team/app/0 --dry-run',
     ],
     load: async () => (await import('./checkpoint.ts')).checkpoint,

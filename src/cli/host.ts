@@ -8,6 +8,7 @@ import type { LaneStarter } from '../engine/ports/lanes.ts';
 import type { LocalCache } from '../engine/ports/local-cache.ts';
 import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
+import type { RangeLocks } from '../engine/ports/range-locks.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { LineageName, Slot } from '../engine/model/ids.ts';
 
@@ -31,6 +32,8 @@ export type Counted<S extends ObjectReader> = S &
 export interface HostFileTree {
   readonly tree: FileTreeWriter;
   readonly name: string;
+  /** Undefined where this host has no locks of files. */
+  readonly locks: RangeLocks | undefined;
   /** False where worker threads cannot share descriptors: everything then runs in one thread. */
   readonly sharedDescriptors: boolean;
 }

@@ -135,7 +135,9 @@ const host: Host = {
     const { chooseFileTree } = await import('../edge/host/choose-file-tree.ts');
     const choice = chooseFileTree(exactly === undefined ? {} : { only: exactly });
     process.env['HOLDFAST_FILE_TREE'] = choice.name;
-    return choice;
+    if (choice.name !== 'native') return { ...choice, locks: undefined };
+    const { createNativeRangeLocks } = await import('../edge/host/native-range-locks.ts');
+    return { ...choice, locks: createNativeRangeLocks() };
   },
   async compressor() {
     const { chooseCompressor } = await import('../edge/host/choose-compressor.ts');

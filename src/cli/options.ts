@@ -25,6 +25,9 @@ export type OptionName =
   | 'seal'
   | 'passes'
   | 'converge-within'
+  | 'quiesced'
+  | 'sqlite-locks'
+  | 'sqlite-wait'
   | 'partial-bytes'
   | 'lanes'
   | 'label'
@@ -56,6 +59,11 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   seal: { help: 'end the lineage with a SEAL: another holder may go on' },
   passes: { value: 'N', help: 'passes after the first that look for a moment without change (default 3)' },
   'converge-within': { value: 'DURATION', help: 'begin no further pass after this, such as 30s (default 60s)' },
+  quiesced: {
+    help: 'the application has stopped: say so in the checkpoint, if nothing is found that speaks against it',
+  },
+  'sqlite-locks': { help: 'hold SQLite databases still by their own locks in all passes after the first' },
+  'sqlite-wait': { value: 'DURATION', help: 'wait this long for writers of databases (default 5s)' },
   'partial-bytes': {
     value: 'BYTES',
     help: 'anchor a long first checkpoint each time this much is stored (default 1GiB)',

@@ -4,6 +4,7 @@ import { openLog } from '../engine/lineage/open-log.ts';
 import { equalBytes, toHex } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
 import { toLineageName, toVolumeName, type VolumeName } from '../engine/model/ids.ts';
+import { keyFromDisplay } from '../engine/model/rel-path.ts';
 import {
   type FirstComplete,
   rehydrate,
@@ -13,6 +14,7 @@ import {
   type RestoreProgress,
 } from '../engine/rehydrate/rehydrate.ts';
 import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-source.ts';
+import { pathGlobs } from '../engine/rehydrate/selection.ts';
 import { shortTime, timeText } from './describe-record.ts';
 import type { Host } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
@@ -36,6 +38,7 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   parsed.required('target');
   const at = selectorOf(parsed.text('at'));
   const onExisting = onExistingOf(parsed);
+  const only = parsed.list('only');
   const stateDirectory = stateDirectoryOf(host, parsed);
   const lanesWanted = parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4));
   const { signal } = host;
@@ -80,7 +83,7 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
             marker: await host.openMarker({ stateDirectory, repository: repository.id, lineage, path, slot }),
           })),
         ),
-        only: parsed.list('only'),
+        only,
         first: parsed.list('first'),
         onExisting,
         continueOnDamage: parsed.flag('continue-on-damage'),
@@ -110,9 +113,14 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const incomplete = outcome.incomplete || outcome.volumes.some(({ degraded }) => degraded.length > 0);
   if (form === 'json') {
     const facts = { requests: store.requests(), seconds, compressor: compressor.name, fileTree: fileTree.name };
-    const json = { ...jsonOf(source, outcome, equal), ...facts, lanes: laneCount, storedBytes: store.bytesRead() };
+    const json = {
+      ...jsonOf(source, outcome, equal, only),
+      ...facts,
+      lanes: laneCount,
+      storedBytes: store.bytesRead(),
+    };
     host.stdout.write(`${JSON.stringify({ ...json, incomplete })}\n`);
-  } else printSummary(host, source, outcome, equal, seconds);
+  } else printSummary(host, source, outcome, equal, only, seconds);
   if (outcome.incomplete) return errorCatalogue.E_LOST.exit;
   return incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }
@@ -181,9 +189,27 @@ function sayFirst(host: Host, form: 'text' | 'json', { volume, files, bytes, sec
   );
 }
 
-function volumeJson(source: RestoreSource, volume: RestoredVolume): object {
+/**
+ * Of a volume, the names whose content is no part of the checkpoint's moment, as far as they were asked for. With `only` those that the
+ * record names; else their count is exact.
+ */
+function volatileOf(
+  source: RestoreSource,
+  name: VolumeName,
+  only: readonly string[],
+): { readonly count: number; readonly names: readonly string[] } {
+  const recorded = source.body.volumes.find((volume) => volume.name === name);
+  const names = recorded?.volatileNames ?? [];
+  if (only.length === 0) return { count: recorded?.volatileCount ?? 0, names };
+  const globs = pathGlobs(only);
+  const asked = names.filter((path) => globs.matchesAtOrBelow(keyFromDisplay(path)));
+  return { count: asked.length, names: asked };
+}
+
+function volumeJson(source: RestoreSource, volume: RestoredVolume, only: readonly string[]): object {
   const { name, rootExpected, rootGot, firstComplete, damage, ...rest } = volume;
   const recorded = source.body.volumes.find((other) => other.name === name);
+  const volatile = volatileOf(source, name, only);
   const differs = rootGot !== undefined && !equalBytes(rootGot, rootExpected);
   return {
     ...rest,
@@ -192,13 +218,20 @@ function volumeJson(source: RestoreSource, volume: RestoredVolume): object {
     verified: rootGot !== undefined,
     consistency: source.record.header.consistency,
     skipped: recorded?.skipped ?? [],
+    volatileCount: volatile.count,
+    volatileNames: volatile.names,
     incomplete: damage !== undefined || volume.degraded.length > 0,
     ...(firstComplete === undefined ? {} : { firstComplete }),
     ...(damage === undefined ? {} : { damage }),
   };
 }
 
-function jsonOf(source: RestoreSource, outcome: RehydrateOutcome, equal: boolean | undefined): Record<string, unknown> {
+function jsonOf(
+  source: RestoreSource,
+  outcome: RehydrateOutcome,
+  equal: boolean | undefined,
+  only: readonly string[],
+): Record<string, unknown> {
   const { header } = source.record;
   const { rootExpected, rootGot, volumes } = outcome;
   return {
@@ -219,7 +252,7 @@ function jsonOf(source: RestoreSource, outcome: RehydrateOutcome, equal: boolean
     skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     damage: volumes.flatMap(({ name, damage }) => (damage === undefined ? [] : [{ volume: name, ...damage }])),
     degraded: volumes.flatMap(({ name, degraded }) => degraded.map((part) => ({ volume: name, ...part }))),
-    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume)])),
+    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume, only)])),
   };
 }
 
@@ -228,6 +261,7 @@ function printSummary(
   source: RestoreSource,
   outcome: RehydrateOutcome,
   equal: boolean | undefined,
+  only: readonly string[],
   seconds: number,
 ): void {
   const { stdout } = host;
@@ -251,6 +285,10 @@ function printSummary(
     };
     note('yellow', 'kept as they were', kept.count, kept.names);
     note('yellow', 'removed', removed.count, removed.names);
+    const volatile = volatileOf(source, name, only);
+    if (volatile.count > 0) {
+      stdout.write(`    volatile ${formatCount(volatile.count)}  ${shortList(volatile.names, volatile.count)}\n`);
+    }
     for (const { reason, count, names } of degraded) note('yellow', `not as stored: ${reason}`, count, names);
     if (damage !== undefined) {
       note(

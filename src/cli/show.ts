@@ -61,7 +61,8 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     rows.map(([name, value]) => [`  ${name}`, value ?? '']),
     { head: false },
   );
-  for (const { name, root, skipped, fuzzyCount, fuzzyNames } of body.volumes) {
+  for (const volume of body.volumes) {
+    const { name, root, skipped, fuzzyCount, fuzzyNames, volatileCount, volatileNames } = volume;
     stdout.write(
       `${styled(stdout, 'bold', `volume ${name}`)}: ${formatFiles(root.sums.files)}, ` +
         `${formatBytes(root.sums.bytes)}\n  root  ${toHex(root.id)}\n`,
@@ -72,6 +73,9 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     if (fuzzyCount > 0) {
       const moved = `moved while read ${formatCount(fuzzyCount)}`;
       stdout.write(`  ${styled(stdout, 'yellow', moved)}  ${shortList(fuzzyNames, fuzzyCount)}\n`);
+    }
+    if (volatileCount > 0) {
+      stdout.write(`  volatile ${formatCount(volatileCount)}  ${shortList(volatileNames, volatileCount)}\n`);
     }
   }
   return 0;

@@ -73,7 +73,8 @@ async function contentOf(
   });
   const lines: Record<string, readonly string[]> = {};
   for (const { name, root } of volumes) lines[name] = await storedLines(root, source, access);
-  return { slot, root: toHex(setRoot), volumes: lines };
+  const volatile = Object.fromEntries(volumes.map(({ name, volatileNames }) => [name, volatileNames]));
+  return { slot, root: toHex(setRoot), volumes: lines, volatile };
 }
 
 describe('every stored repository', () => {

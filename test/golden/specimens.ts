@@ -27,6 +27,8 @@ export interface ExpectedCheckpoint {
   readonly root: string;
   /** Per volume: one line a name, as test/support/tree-snapshot.ts says them. */
   readonly volumes: Readonly<Record<string, readonly string[]>>;
+  /** Per volume: what the record names as volatile. */
+  readonly volatile: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface Expected {
@@ -91,6 +93,8 @@ function fill(disk: MemoryFileSystem, top: string): void {
   const pages = text(2, 170_000);
   pages.set(utf8Bytes('SQLite format 3\0'));
   disk.writeFile(at('pages.db'), pages);
+  disk.writeFile(at('pages.db-wal'), text(8, 3000));
+  disk.writeFile(at('pages.db-shm'), text(9, 2000));
   disk.writeAt(at('sparse'), 1_000_000, 'after a hole');
   disk.writeAt(at('sparse'), 40_000_000, 'after a larger one');
   disk.resize(at('sparse'), 41_000_000);
@@ -130,6 +134,7 @@ function change(disk: MemoryFileSystem, top: string): void {
   disk.writeFile(`${top}/added`, text(5, 3000));
   disk.chmod(`${top}/pipe`, 0o600);
   disk.writeAt(`${top}/pages.db`, 100_000, 'a page has changed');
+  disk.writeAt(`${top}/pages.db-shm`, 100, 'an index has changed');
 }
 
 interface Workshop {
@@ -167,6 +172,7 @@ async function capture(
       slot: outcome.committed?.slot ?? 0,
       root: toHex(outcome.root),
       volumes: Object.fromEntries(volumes.map((name) => [name, disk.describe(name)])),
+      volatile: Object.fromEntries(volumes.map((name) => [name, name === 'data' ? ['pages.db-shm'] : []])),
     },
   };
 }

@@ -170,6 +170,8 @@ export function volumeOf(root: TreeRoot, name = 'data'): VolumeCheckpoint {
     rootMeta: { ...plainMeta, mode: 0o755 },
     fuzzyCount: 0,
     fuzzyNames: [],
+    volatileCount: 0,
+    volatileNames: [],
     skipped: [],
     incomplete: false,
   };

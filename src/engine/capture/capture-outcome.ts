@@ -14,6 +14,32 @@ export interface CaptureProgress {
   readonly storedBytes: number;
 }
 
+/**
+ * busy: a writer did not end its transaction in time. new: it came during the last pass. moved: it was written to, or replaced, past
+ * the locks. hot-journal: an interrupted transaction waits to be rolled back, and a lock would hide that from readers.
+ * several-names: hardlinks, so which journal is its own cannot be told. unsupported: host or file system keep no locks.
+ */
+export type UnlockedReason =
+  | 'busy'
+  | 'new'
+  | 'moved'
+  | 'hot-journal'
+  | 'several-names'
+  | 'too-many'
+  | 'unreadable'
+  | 'unsupported';
+
+/** A database of SQLite in a capture that was asked to hold them still. */
+export interface DatabaseOutcome {
+  /** As display text. */
+  readonly path: string;
+  readonly mode: 'rollback' | 'wal';
+  /** It and its journal or WAL are stored as they stood at one moment, whatever else moved. */
+  readonly locked: boolean;
+  /** Why not. */
+  readonly reason?: UnlockedReason;
+}
+
 export interface VolumeOutcome {
   readonly name: VolumeName;
   readonly root: Uint8Array;
@@ -28,8 +54,11 @@ export interface VolumeOutcome {
   }[];
   readonly fuzzyCount: number;
   readonly fuzzyNames: readonly string[];
-  /** Stored as read and no part of the consistency: wal-indexes of SQLite that changed since the last checkpoint. */
+  /** Stored as read and no part of the consistency: the wal-indexes of SQLite. */
+  readonly volatileCount: number;
   readonly volatileNames: readonly string[];
+  /** Sorted by path; empty unless locks were asked for. */
+  readonly databases: readonly DatabaseOutcome[];
   readonly incomplete: boolean;
   /** How the scan found what changed: compared with its cache, or by reading everything. */
   readonly scan: 'cached' | 'full';
@@ -47,4 +76,17 @@ export interface CaptureOutcome {
   readonly suspect: boolean;
   /** PARTIAL records written on the way. */
   readonly partials: number;
+  /** How long writers of databases were kept waiting, in ms; undefined unless locks were asked for. */
+  readonly databaseLockMs: number | undefined;
+  /** What speaks against the statement that the application had stopped; undefined when there was no such statement. */
+  readonly refuted: readonly Refutation[] | undefined;
+}
+
+/** changed: the volume was not the same in two passes. writer: an open file for which a writer cannot be ruled out. */
+export interface Refutation {
+  readonly volume: VolumeName;
+  readonly reason: 'changed' | 'writer';
+  readonly count: number;
+  /** The first of them, as display text; `.` for the volume's own directory. */
+  readonly names: readonly string[];
 }

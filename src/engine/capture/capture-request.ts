@@ -12,6 +12,7 @@ import type { LaneStarter } from '../ports/lanes.ts';
 import type { LocalCache } from '../ports/local-cache.ts';
 import type { ObjectWriter } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
+import type { RangeLocks } from '../ports/range-locks.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 
 export interface VolumeSource {
@@ -30,6 +31,8 @@ export interface CapturePorts {
   /** Undefined: no cache, every capture reads everything. */
   readonly cache: LocalCache | undefined;
   readonly lanes: LaneStarter;
+  /** Undefined where this host has no locks of files. */
+  readonly locks?: RangeLocks | undefined;
 }
 
 export interface CaptureSettings {
@@ -50,8 +53,13 @@ export interface CaptureSettings {
   readonly partialBytes: number;
   /** The final capture of a holder: not inlined. */
   readonly final: boolean;
-  /** The app has been proven stopped. */
+  /**
+   * Somebody states that the application has stopped. The checkpoint is `quiesced` when nothing speaks against it: the second
+   * pass meets no change, and no file can have a writer.
+   */
   readonly quiesced: boolean;
+  /** Holds the databases of SQLite still by their own locks in all passes after the first. */
+  readonly databaseLocks?: { readonly waitMs: number } | undefined;
   /** False reads everything, whatever the scan cache says. */
   readonly trustCache: boolean;
   /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */

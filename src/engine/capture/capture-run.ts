@@ -15,14 +15,18 @@ import { emptyTree } from '../tree/node-access.ts';
 import { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
-import type { CaptureOutcome, CaptureProgress } from './capture-outcome.ts';
+import type { CaptureOutcome, CaptureProgress, Refutation } from './capture-outcome.ts';
 import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, VolumeSource } from './capture-request.ts';
+import { DatabaseLocks } from './database-locks.ts';
+import { findWriters } from './find-writers.ts';
 import { statBytes } from './lane-job.ts';
+import { NameTally } from './name-tally.ts';
 import { keepXattrs, metaOf } from './read-name.ts';
 import { RunPacks } from './run-packs.ts';
 import type { ScanTotals } from './scan.ts';
 import { StagedNodes } from './staged-nodes.ts';
 import { runVolumePass } from './volume-pass.ts';
+import type { FileWalk } from './walk-files.ts';
 import { checkpointOf, noMeta, outcomeOf, sameMeta, type VolumeState } from './volume-state.ts';
 
 /** Clocks of kernels tick coarsely: what was changed this shortly before a pass may change again with equal stamps. */
@@ -39,6 +43,7 @@ export class CaptureRun {
   readonly #packs: RunPacks;
   readonly #nodes: StagedNodes;
   readonly #volumes: VolumeState[] = [];
+  readonly #databases: DatabaseLocks | undefined;
   readonly #started: number;
   #pass = 0;
   #newBytes = 0;
@@ -64,6 +69,17 @@ export class CaptureRun {
     this.#base = target.writer === undefined ? target.base : target.writer.base;
     this.#basePacks = new Set(this.#base?.packs.map(({ origin, slot, pack }) => `${origin}/${slot}/${pack}`));
     this.#packs = new RunPacks(ports, settings, target, attempt, options.signal);
+    const { databaseLocks } = settings;
+    if (databaseLocks !== undefined) {
+      const { files, locks, clock } = ports;
+      this.#databases = new DatabaseLocks({
+        files,
+        locks,
+        clock,
+        waitMs: databaseLocks.waitMs,
+        signal: options.signal,
+      });
+    }
     this.#nodes = new StagedNodes(() => this.#packs.own, target.sourceOf(this.#base), ports.cache);
   }
 
@@ -84,10 +100,11 @@ export class CaptureRun {
         rootMeta: inBase?.rootMeta ?? noMeta,
         last: undefined,
         newBytes: 0,
-        volatileNames: [],
+        volatileStored: new Set(),
         scan: 'full',
         cacheFile: undefined,
         complete: false,
+        rootMoved: false,
       });
     }
   }
@@ -102,11 +119,53 @@ export class CaptureRun {
     return still;
   }
 
-  /** False when the bounds of passes or of time are reached, and when an app that is proven stopped needs no further one. */
+  /** False when the bounds of passes or of time are reached. What a second pass must prove has that one whatever the bounds. */
   mayPassAgain(): boolean {
-    const { quiesced, convergeMsMax, extraPassesMax } = this.#settings;
+    const { quiesced, databaseLocks, convergeMsMax, extraPassesMax } = this.#settings;
+    if (this.#pass === 1 && (quiesced || databaseLocks !== undefined)) return true;
     const late = this.#ports.clock.monotonicMs() - this.#started > convergeMsMax;
-    return !quiesced && !late && this.#pass <= extraPassesMax;
+    return !late && this.#pass <= extraPassesMax;
+  }
+
+  /** Between the first pass and the second: the files of which it cannot be said that nobody writes them. */
+  async findWriters(): Promise<Refutation[]> {
+    const refuted: Refutation[] = [];
+    for (const volume of this.#volumes) {
+      const found = new NameTally();
+      await findWriters(this.#walkOf(volume), found);
+      const { count, names } = found;
+      if (count > 0) refuted.push({ volume: volume.source.name, reason: 'writer', count, names: names.slice(0, 20) });
+    }
+    return refuted;
+  }
+
+  /** After a pass: what it found otherwise than the pass before. */
+  changes(): Refutation[] {
+    return this.#volumes.flatMap(({ source: { name }, last, rootMoved }): Refutation[] => {
+      const { count = 0, names = [] } = last?.unsettled ?? {};
+      const all = rootMoved ? ['.', ...names] : names;
+      const total = count + (rootMoved ? 1 : 0);
+      return total === 0 ? [] : [{ volume: name, reason: 'changed', count: total, names: all.slice(0, 20) }];
+    });
+  }
+
+  /** Before a pass: no database changes until `releaseDatabases`. Does nothing unless that was asked for. */
+  async holdDatabases(): Promise<void> {
+    await this.#databases?.hold(this.#walks());
+  }
+
+  /** After the last pass: says which databases were still, and lets their writers go on. */
+  async releaseDatabases(): Promise<void> {
+    await this.#databases?.settle(this.#walks());
+  }
+
+  #walks(): FileWalk[] {
+    return this.#volumes.map((volume) => this.#walkOf(volume));
+  }
+
+  #walkOf({ root, source }: VolumeState): FileWalk {
+    const { files, clock } = this.#ports;
+    return { files, root, selection: source.selection, breathe: () => clock.wait(0), signal: this.#signal };
   }
 
   async #passOver(volume: VolumeState): Promise<boolean> {
@@ -146,7 +205,7 @@ export class CaptureRun {
         next,
         freshFromMs: clock.nowMs() - coarseClockMs,
         distrustContent: this.#pass === 1 && previous !== undefined && !writeback,
-        keepVolatile: this.#pass > 1,
+        volatileStored: volume.volatileStored,
         read: (job, bytes) => this.#packs.read(job, bytes),
         onApplied: (drain) => this.#afterBatch(volume, editor, drain),
         progress: {
@@ -165,7 +224,6 @@ export class CaptureRun {
       volume.tree = await editor.finish();
       volume.last = result;
       volume.newBytes += result.newBytes;
-      if (this.#pass === 1) volume.volatileNames = result.volatile.names;
       this.#newBytes += result.newBytes;
       this.#passNewBytes = 0;
       volume.complete = true;
@@ -175,6 +233,7 @@ export class CaptureRun {
         if (volume.cacheFile !== undefined) cache?.remove(volume.cacheFile);
         volume.cacheFile = nextFile;
       }
+      volume.rootMoved = !sameRoot;
       const sameTree = equalBytes(before.id, volume.tree.id);
       return this.#pass > 1 && sameTree && sameRoot && result.moved.count === 0 && result.fuzzy.count === 0;
     } catch (error) {
@@ -237,10 +296,12 @@ export class CaptureRun {
   }
 
   /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
-  async commit(consistency: Consistency): Promise<CaptureOutcome> {
+  async commit(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
     const volumes = this.#volumes.map((volume) => checkpointOf(volume, volume.tree, this.#pass, consistency));
-    const outcomes = this.#volumes.map((volume, i) => outcomeOf(volume, volumes[i] as VolumeCheckpoint));
+    const outcomes = this.#volumes.map((volume, i) =>
+      outcomeOf(volume, volumes[i] as VolumeCheckpoint, this.#databases?.outcomes(i) ?? []),
+    );
     const incomplete = volumes.some((volume) => volume.incomplete);
     const root = setRoot(
       this.#target.keys,
@@ -288,6 +349,8 @@ export class CaptureRun {
       incomplete,
       suspect: false,
       partials: this.#partials,
+      databaseLockMs: this.#databases?.heldMs,
+      refuted,
     };
   }
 
@@ -298,6 +361,7 @@ export class CaptureRun {
   }
 
   #release(): void {
+    this.#databases?.release();
     this.#nodes.close();
     for (const volume of this.#volumes.splice(0)) this.#ports.files.close(volume.root);
   }

@@ -50,9 +50,17 @@ export async function capture(
 async function checkpoint(run: CaptureRun, { quiesced }: CaptureSettings): Promise<CaptureOutcome> {
   run.openVolumes();
   await run.pass();
+  // That the application has stopped is a statement until nothing is found that speaks against it.
+  const refuted = quiesced ? await run.findWriters() : undefined;
   let converged = false;
-  while (!converged && run.mayPassAgain()) converged = await run.pass();
-  return run.commit(quiesced ? 'quiesced' : converged ? 'converged' : 'fuzzy');
+  for (let first = true; !converged && run.mayPassAgain(); first = false) {
+    await run.holdDatabases();
+    converged = await run.pass();
+    if (first && !converged) refuted?.push(...run.changes());
+  }
+  await run.releaseDatabases();
+  const stopped = converged && refuted?.length === 0;
+  return run.commit(stopped ? 'quiesced' : converged ? 'converged' : 'fuzzy', refuted);
 }
 
 function captureError(error: unknown, attempt: number, signal: AbortSignal | undefined): unknown {

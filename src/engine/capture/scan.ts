@@ -7,7 +7,7 @@
  */
 import { invariant } from '../model/errors.ts';
 import type { SkipReason } from '../model/checkpoint.ts';
-import { childKey, descendantsEnd } from '../model/rel-path.ts';
+import { childKey, descendantsEnd, displayPath } from '../model/rel-path.ts';
 import {
   type DirectoryBlock,
   type FileStat,
@@ -31,7 +31,7 @@ import {
 } from '../tree/scan-cache.ts';
 import { statBytes } from './lane-job.ts';
 import type { Selection } from './select.ts';
-import { isWalIndex } from './sqlite-index.ts';
+import { isWalIndex, mayBeWalIndex } from './sqlite-index.ts';
 
 /** An open directory, shared between the walk and the jobs that read its names; closed by the last of them. */
 export class DirectoryHandle {
@@ -113,8 +113,10 @@ export interface ScanRequest {
   readonly freshFromMs: number;
   /** Unchanged regular files of the previous scan must be read all the same (no writeback: mapped writes leave no trace). */
   readonly distrustContent: boolean;
-  /** A wal-index that an earlier pass of this capture has read is not looked at again. */
-  readonly keepVolatile: boolean;
+  /** Wal-indexes, as display text, that an earlier pass of this capture has read: they are not looked at again. */
+  readonly keepVolatile: ReadonlySet<string>;
+  /** A wal-index that stays as it was stored. */
+  readonly onVolatile: (key: Uint8Array) => void;
   readonly onSkip: (key: Uint8Array, reason: SkipReason, errno: string) => void;
   readonly totals: ScanTotals;
 }
@@ -281,7 +283,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         !multiple &&
         type !== fileType.directory &&
         selection.all &&
-        !(request.distrustContent && type === fileType.regular)
+        !(type === fileType.regular && (request.distrustContent || mayBeWalIndex(block, view, index)))
       ) {
         if (type === fileType.regular) {
           totals.files++;
@@ -357,7 +359,8 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         totals.files++;
         totals.bytes += readI64(view, at + statOffset.size);
         volatile = isWalIndex(block, view, index);
-        if (volatile && request.keepVolatile && cachedAt >= 0 && cachedType === type) {
+        if (volatile && cachedAt >= 0 && cachedType === type && request.keepVolatile.has(displayPath(key))) {
+          request.onVolatile(key);
           // It stays as the first pass read it, and the next capture reads it again.
           next?.markDirty(position.block, position.index);
           continue;
@@ -386,7 +389,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           volatile,
         });
         readBytes += size;
-      }
+      } else if (volatile) request.onVolatile(key);
       leaveDirectory();
       if (isDirectory) {
         const parent = openHandle(frame);

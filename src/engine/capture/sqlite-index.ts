@@ -3,10 +3,18 @@
  * whoever opens the database next. Its content means nothing in a copy, so it takes no part in convergence.
  */
 import { compareBytes } from '../model/bytes.ts';
-import { type DirectoryBlock, recordName } from '../model/stat-record.ts';
+import { type DirectoryBlock, recordName, statOffset, statRecordBytes } from '../model/stat-record.ts';
 
 const suffix: readonly number[] = [0x2d, 0x73, 0x68, 0x6d]; // -shm
 const walSuffix: readonly number[] = [0x2d, 0x77, 0x61, 0x6c]; // -wal
+
+/** Cheap and for every name of a walk: whether `isWalIndex` need be asked at all. */
+export function mayBeWalIndex(block: DirectoryBlock, view: DataView, index: number): boolean {
+  const at = index * statRecordBytes;
+  const bytes = view.getUint32(at + statOffset.nameBytes, true);
+  const end = view.getUint32(at + statOffset.nameStart, true) + bytes;
+  return bytes > suffix.length && block.names[end - 1] === suffix[3] && block.names[end - suffix.length] === suffix[0];
+}
 
 /** Only with its database and its WAL beside it: any other file of that name is an ordinary one. */
 export function isWalIndex(block: DirectoryBlock, view: DataView, index: number): boolean {

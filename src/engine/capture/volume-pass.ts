@@ -54,7 +54,8 @@ export interface VolumePassRequest {
   readonly next: ScanCacheWriter | undefined;
   readonly freshFromMs: number;
   readonly distrustContent: boolean;
-  readonly keepVolatile: boolean;
+  /** As display text: wal-indexes that passes of this capture have stored. They are kept, and those of this pass are added. */
+  readonly volatileStored: Set<string>;
   /** Gives a job to the least busy lane. */
   readonly read: (job: Uint8Array, bytes: number) => Promise<Uint8Array> | Uint8Array;
   /** Called when a batch has been applied; may anchor what there is so far. No job is in flight when `drained` is true. */
@@ -71,7 +72,7 @@ export interface VolumePassResult {
   readonly moved: NameTally;
   /** Names that never held still while they were read. */
   readonly fuzzy: NameTally;
-  /** Stored as read, whatever happened meanwhile: a wal-index. */
+  /** All wal-indexes in the tree: stored as read, whatever happened meanwhile. */
   readonly volatile: NameTally;
   /** These, and names that may have moved without a trace while they were read: only an equal second read proves otherwise. */
   readonly unproven: NameTally;
@@ -137,7 +138,10 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       !isVolatile && (operation.changed || ((flags & readFlag.moved) !== 0 && status !== readStatus.unreadable));
     const doubtful =
       !isVolatile && (operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy | readFlag.moved)) !== 0);
-    if (isVolatile) volatile.add(key);
+    if (isVolatile) {
+      volatile.add(key);
+      request.volatileStored.add(displayPath(key));
+    }
     if (moves) moved.add(key);
     if (doubtful && status === readStatus.stored) unproven.add(key);
     if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
@@ -252,7 +256,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     next,
     freshFromMs: request.freshFromMs,
     distrustContent: request.distrustContent,
-    keepVolatile: request.keepVolatile,
+    keepVolatile: request.volatileStored,
+    onVolatile: (key) => volatile.add(key),
     onSkip: skip,
     totals,
   });

@@ -3,7 +3,7 @@ import { equalBytes } from '../model/bytes.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { EntryMeta, Xattr } from '../model/entry.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
-import type { VolumeOutcome } from './capture-outcome.ts';
+import type { DatabaseOutcome, VolumeOutcome } from './capture-outcome.ts';
 import type { VolumeSource } from './capture-request.ts';
 import type { NameTally } from './name-tally.ts';
 import type { VolumePassResult } from './volume-pass.ts';
@@ -14,12 +14,15 @@ export interface VolumeState {
   tree: TreeRoot;
   rootMeta: EntryMeta;
   last: VolumePassResult | undefined;
-  volatileNames: readonly string[];
+  /** Wal-indexes that passes of this capture have stored, as display text. */
+  readonly volatileStored: Set<string>;
   newBytes: number;
   scan: 'cached' | 'full';
   /** File name of the scan cache that describes `tree`. */
   cacheFile: string | undefined;
   complete: boolean;
+  /** Its own directory differed from the pass before. */
+  rootMoved: boolean;
 }
 
 /** Skips that mean data is missing; a socket or an excluded name is not data. */
@@ -48,6 +51,8 @@ export function checkpointOf(
     rootMeta: volume.rootMeta,
     fuzzyCount: fuzzy?.count ?? 0,
     fuzzyNames: (fuzzy?.names ?? []).slice(0, 20),
+    volatileCount: last?.volatile.count ?? 0,
+    volatileNames: (last?.volatile.names ?? []).slice(0, 20),
     skipped,
     incomplete: skipped.some(({ reason }) => incompleteReasons.has(reason)),
   };
@@ -55,14 +60,17 @@ export function checkpointOf(
 
 /** Names that the checkpoint may show otherwise than they were at its moment. */
 function namesInDoubt(last: VolumePassResult, pass: number, consistency: Consistency): NameTally | undefined {
-  if (consistency === 'converged') return undefined;
-  if (consistency === 'quiesced') return last.fuzzy;
+  if (consistency !== 'fuzzy') return undefined;
   // In a first pass moved is what differs from the checkpoint before.
   return pass === 1 ? last.unproven : last.unsettled;
 }
 
 /** The volume as the caller of a capture is told. */
-export function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): VolumeOutcome {
+export function outcomeOf(
+  volume: VolumeState,
+  checkpoint: VolumeCheckpoint,
+  databases: readonly DatabaseOutcome[],
+): VolumeOutcome {
   const { sums } = checkpoint.root;
   return {
     name: checkpoint.name,
@@ -74,7 +82,9 @@ export function outcomeOf(volume: VolumeState, checkpoint: VolumeCheckpoint): Vo
     skipped: checkpoint.skipped,
     fuzzyCount: checkpoint.fuzzyCount,
     fuzzyNames: checkpoint.fuzzyNames,
-    volatileNames: volume.volatileNames,
+    volatileCount: checkpoint.volatileCount,
+    volatileNames: checkpoint.volatileNames,
+    databases,
     incomplete: checkpoint.incomplete,
     scan: volume.scan,
   };

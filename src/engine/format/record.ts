@@ -67,7 +67,7 @@ const packNumberMax = 0xffff_ffff;
 const holderNameMax = 253;
 /** Bytes of UTF-8 of a label's name or value. */
 const labelTextMax = 256;
-/** Names of moved and skipped files: of one list, of one name, and of a whole record, in bytes of UTF-8. */
+/** Names of moved, volatile and skipped files: of one list, of one name, and of a whole record, in bytes of UTF-8. */
 const namesPerListMax = 100;
 const nameTextMax = 1024;
 const namesBytesMax: number = 64 * 1024;
@@ -755,6 +755,8 @@ function writeVolume(w: ByteWriter, volume: VolumeCheckpoint, names: { left: num
     w.varint(skipped.count);
     writeNames(w, skipped.names, names);
   }
+  w.varint(volume.volatileCount);
+  writeNames(w, volume.volatileNames, names);
   w.u8(volume.incomplete ? 1 : 0);
 }
 
@@ -774,9 +776,21 @@ function readVolume(r: ByteReader): VolumeCheckpoint {
     if (reason === undefined) throw newer(`names skipped for reason ${code}`);
     skipped.push({ reason, count: r.varint(), names: readNames(r) });
   }
+  const volatileCount = r.varint();
+  const volatileNames = readNames(r);
   const incomplete = r.u8();
   if (incomplete > 1) r.fail('neither complete nor incomplete');
-  return { name, root, rootMeta, fuzzyCount, fuzzyNames, skipped, incomplete: incomplete === 1 };
+  return {
+    name,
+    root,
+    rootMeta,
+    fuzzyCount,
+    fuzzyNames,
+    volatileCount,
+    volatileNames,
+    skipped,
+    incomplete: incomplete === 1,
+  };
 }
 
 function readVolumeName(r: ByteReader): VolumeName {

@@ -37,6 +37,9 @@ export interface VolumeCheckpoint {
   /** Names that moved while they were read: count, and the first of them as display text. */
   readonly fuzzyCount: number;
   readonly fuzzyNames: readonly string[];
+  /** Names whose content is stored as it was read, at whatever moment, and means nothing in a copy: wal-indexes of SQLite. */
+  readonly volatileCount: number;
+  readonly volatileNames: readonly string[];
   /** Names that could not be stored or read, by reason. */
   readonly skipped: readonly SkippedCount[];
   readonly incomplete: boolean;

@@ -124,7 +124,8 @@ function body(plain: Buffer) {
     expect(r.varint()).toBe(0);
     const fuzzy = { count: r.varint(), names: r.times(() => r.text()) };
     const skipped = r.times(() => ({ reason: r.u8(), count: r.varint(), names: r.times(() => r.text()) }));
-    return { name, id, level, nodeBytes, place, sums, type: value[0], fuzzy, skipped, incomplete: r.u8() };
+    const volatile = { count: r.varint(), names: r.times(() => r.text()) };
+    return { name, id, level, nodeBytes, place, sums, type: value[0], fuzzy, skipped, volatile, incomplete: r.u8() };
   });
   expect(r.varint()).toBe(0);
   expect(r.at).toBe(r.bytes.length);
@@ -146,7 +147,12 @@ async function story(encryption: 'aes-256-gcm' | 'none') {
   });
   const volume = { ...volumeIn(big, 'logs'), fuzzyCount: 9, fuzzyNames: ['x/ü'], incomplete: true };
   const skipped = [{ reason: 'unreadable' as const, count: 3, names: ['secret'] }];
-  await writer.commit({ ...request, volumes: [{ ...volume, skipped }, ...request.volumes], uploaded: [big] });
+  const volatile = { volatileCount: 2, volatileNames: ['app.db-shm', 'b.db-shm'] };
+  await writer.commit({
+    ...request,
+    volumes: [{ ...volume, skipped, ...volatile }, ...request.volumes],
+    uploaded: [big],
+  });
   await writer.seal();
   const read = async (key: string): Promise<Buffer> =>
     Buffer.from((await world.store.memory.get(key, { bytesMax: 1e9 })) ?? []);
@@ -271,6 +277,7 @@ for (const encryption of ['aes-256-gcm', 'none'] as const) {
           place: [0, 3, 1, 0, 0],
           fuzzy: { count: 9, names: ['x/ü'] },
           skipped: [{ reason: 3, count: 3, names: ['secret'] }],
+          volatile: { count: 2, names: ['app.db-shm', 'b.db-shm'] },
           incomplete: 1,
         },
       ]);

@@ -112,6 +112,8 @@ const volume: VolumeCheckpoint = {
   },
   fuzzyCount: 12,
   fuzzyNames: ['a/b', 'c\\xff'],
+  volatileCount: 3,
+  volatileNames: ['db/app.db-shm'],
   skipped: [{ reason: 'socket', count: 2, names: ['run/sock'] }],
   incomplete: true,
 };
@@ -122,6 +124,8 @@ const empty: VolumeCheckpoint = {
   root: { ...volume.root, nodeBytes: 0, place: undefined, level: 0, sums: { files: 0, entries: 0, bytes: 0 } },
   fuzzyCount: 0,
   fuzzyNames: [],
+  volatileCount: 0,
+  volatileNames: [],
   skipped: [],
   incomplete: false,
 };

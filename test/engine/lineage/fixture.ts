@@ -308,6 +308,8 @@ export function volumeIn(pack: { slot: number; pack: number }, name = 'data', co
     rootMeta: { mode: 0o755, uid: 1000, gid: 1000, mtimeSec: 1_700_000_000, mtimeNsec: 5, xattrs: [] },
     fuzzyCount: 0,
     fuzzyNames: [],
+    volatileCount: 0,
+    volatileNames: [],
     skipped: [],
     incomplete: false,
   };

@@ -1,0 +1,219 @@
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createNativeFileTree, type NativeFileTree } from '../../../src/edge/host/native-file-tree.ts';
+import { createNativeRangeLocks } from '../../../src/edge/host/native-range-locks.ts';
+import { systemClock } from '../../../src/edge/host/system-clock.ts';
+import { DatabaseLocks } from '../../../src/engine/capture/database-locks.ts';
+import { makeSelection } from '../../../src/engine/capture/select.ts';
+import type { FileWalk } from '../../../src/engine/capture/walk-files.ts';
+import type { Descriptor } from '../../../src/engine/ports/file-tree.ts';
+import { SqliteProcess } from '../../support/sqlite-process.ts';
+
+describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
+  const files = createNativeFileTree().tree as NativeFileTree;
+  const open = new Set<Descriptor>();
+  for (const name of ['openFile', 'openDirectory'] as const) {
+    const opens = files[name].bind(files);
+    files[name] = (parent, at) => {
+      const descriptor = opens(parent, at);
+      open.add(descriptor);
+      return descriptor;
+    };
+  }
+  const close = files.close.bind(files);
+  files.close = (descriptor) => {
+    close(descriptor);
+    open.delete(descriptor);
+  };
+  let folder: string;
+  let root: Descriptor;
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-databases-'));
+    root = files.openRoot(folder);
+  });
+  afterEach(() => {
+    expect([...open], 'descriptors left open').toEqual([]);
+    files.close(root);
+    rmSync(folder, { recursive: true });
+  });
+
+  const walks = (): readonly FileWalk[] => [
+    { files, root, selection: makeSelection([], []), breathe: async () => undefined, signal: undefined },
+  ];
+
+  const make = (waitMs = 50): DatabaseLocks =>
+    new DatabaseLocks({ files, locks: createNativeRangeLocks(), clock: systemClock, waitMs, signal: undefined });
+
+  async function started(path: string, mode: string): Promise<SqliteProcess> {
+    const sqlite = new SqliteProcess(join(folder, path));
+    await sqlite.run(`PRAGMA journal_mode = ${mode}`, 'CREATE TABLE t (a)', "INSERT INTO t VALUES ('first')");
+    return sqlite;
+  }
+
+  test.each(['delete', 'truncate', 'persist', 'memory', 'wal'])(
+    'with journal %s stand still until they are released',
+    async (mode) => {
+      mkdirSync(join(folder, 'sub'));
+      await using sqlite = await started('sub/app.db', mode);
+      const held = make();
+      await held.hold(walks());
+      await expect(sqlite.run("INSERT INTO t VALUES ('second')")).rejects.toThrow('locked');
+      expect(await sqlite.run('SELECT a FROM t')).toEqual([{ a: 'first' }]);
+      if (mode === 'wal') expect(await sqlite.run('PRAGMA wal_checkpoint')).toMatchObject([{ busy: 1 }]);
+      await held.settle(walks());
+      expect(held.outcomes(0)).toEqual([
+        { path: 'sub/app.db', mode: mode === 'wal' ? 'wal' : 'rollback', locked: true },
+      ]);
+      await sqlite.run("INSERT INTO t VALUES ('second')");
+      expect(held.heldMs).toBeGreaterThan(0);
+    },
+  );
+
+  test.each(['delete', 'wal'])('with journal %s are waited for while a transaction is open', async (mode) => {
+    await using sqlite = await started('app.db', mode);
+    await sqlite.run('BEGIN IMMEDIATE', "INSERT INTO t VALUES ('second')");
+    const early = make(60);
+    await early.hold(walks());
+    // The transaction that was begun can be ended meanwhile.
+    await early.settle(walks());
+    expect(early.outcomes(0)).toMatchObject([{ path: 'app.db', locked: false, reason: 'busy' }]);
+
+    const held = make(20_000);
+    const holding = held.hold(walks());
+    await sqlite.run('COMMIT');
+    await holding;
+    await expect(sqlite.run("INSERT INTO t VALUES ('third')")).rejects.toThrow('locked');
+    await held.settle(walks());
+    expect(held.outcomes(0)).toMatchObject([{ locked: true }]);
+  });
+
+  test('let a transaction end whose database is waited for', async () => {
+    await using sqlite = await started('app.db', 'delete');
+    await sqlite.run('BEGIN IMMEDIATE', "INSERT INTO t VALUES ('second')");
+    let committed = false;
+    const locks = make(20_000);
+    const holding = locks.hold(walks());
+    // A lock that stayed while it waits for the writer would refuse it the commit for ever.
+    for (let tries = 0; !committed && tries < 500; tries++) {
+      committed = await sqlite.run('COMMIT').then(
+        () => true,
+        () => false,
+      );
+    }
+    expect(committed).toBe(true);
+    await holding;
+    locks.release();
+  });
+
+  test('are held together, or as many as can be', async () => {
+    await using free = await started('free.db', 'wal');
+    await using busy = await started('busy.db', 'wal');
+    await busy.run('BEGIN IMMEDIATE');
+    const locks = make(100);
+    await locks.hold(walks());
+    await expect(free.run("INSERT INTO t VALUES ('x')")).rejects.toThrow('locked');
+    await busy.run('COMMIT');
+    // The next pass takes what has become free.
+    await locks.hold(walks());
+    await expect(busy.run("INSERT INTO t VALUES ('x')")).rejects.toThrow('locked');
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toMatchObject([
+      { path: 'busy.db', locked: true },
+      { path: 'free.db', locked: true },
+    ]);
+  });
+
+  test('keep their WAL when the application closes them meanwhile', async () => {
+    await using sqlite = await started('app.db', 'wal');
+    const before = readFileSync(join(folder, 'app.db-wal'));
+    const held = make();
+    await held.hold(walks());
+    await sqlite.run('close');
+    expect(readFileSync(join(folder, 'app.db-wal'))).toEqual(before);
+    await held.settle(walks());
+    expect(held.outcomes(0)).toMatchObject([{ locked: true }]);
+    await sqlite.run('SELECT a FROM t', 'close');
+    expect(existsSync(join(folder, 'app.db-wal'))).toBe(false);
+  });
+
+  test('in WAL mode that nobody has open are still unless somebody opens them', async () => {
+    await using sqlite = await started('app.db', 'wal');
+    await sqlite.run('close');
+    expect(readdirSync(folder)).toEqual(['app.db']);
+    const quiet = make();
+    await quiet.hold(walks());
+    await quiet.settle(walks());
+    expect(quiet.outcomes(0)).toEqual([{ path: 'app.db', mode: 'wal', locked: true }]);
+    // Nothing is made in the volume.
+    expect(readdirSync(folder)).toEqual(['app.db']);
+
+    const disturbed = make();
+    await disturbed.hold(walks());
+    await sqlite.run("INSERT INTO t VALUES ('second')", 'close');
+    await disturbed.settle(walks());
+    expect(disturbed.outcomes(0)).toMatchObject([{ locked: false, reason: 'moved' }]);
+  });
+
+  test('with a hot journal are left alone: readers roll it back', async () => {
+    const sqlite = await started('app.db', 'delete');
+    await sqlite.run('PRAGMA cache_size = 5', 'PRAGMA cache_spill = 1', 'BEGIN IMMEDIATE');
+    // More than the cache holds: pages of the open transaction are in the database file already.
+    for (let i = 0; i < 200; i++) await sqlite.run(`INSERT INTO t VALUES ('${'spilled '.repeat(500)}')`);
+    await sqlite.kill();
+    expect(readFileSync(join(folder, 'app.db-journal'))[0]).not.toBe(0);
+    const locks = make();
+    await locks.hold(walks());
+    await using reader = new SqliteProcess(join(folder, 'app.db'));
+    expect(await reader.run('SELECT a FROM t')).toEqual([{ a: 'first' }]);
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toMatchObject([{ locked: false, reason: 'hot-journal' }]);
+  });
+
+  test('that are written past the locks are found out', async () => {
+    await using sqlite = await started('app.db', 'delete');
+    await sqlite.run('close');
+    const path = join(folder, 'app.db');
+    const held = make();
+    await held.hold(walks());
+    writeFileSync(path, readFileSync(path));
+    await held.settle(walks());
+    expect(held.outcomes(0)).toMatchObject([{ locked: false, reason: 'moved' }]);
+  });
+
+  test('and what is none of them', async () => {
+    await using sqlite = await started('app.db', 'delete');
+    linkSync(join(folder, 'app.db'), join(folder, 'other name'));
+    writeFileSync(join(folder, 'like.db'), new Uint8Array(4096));
+    const locks = make();
+    await locks.hold(walks());
+    await using late = await started('late.db', 'wal');
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toEqual([
+      { path: 'app.db', mode: 'rollback', locked: false, reason: 'several-names' },
+      { path: 'late.db', mode: 'wal', locked: false, reason: 'new' },
+    ]);
+    await sqlite.run("INSERT INTO t VALUES ('second')");
+    await late.run("INSERT INTO t VALUES ('second')");
+  });
+
+  test('are told of where there are no locks', async () => {
+    await using sqlite = await started('app.db', 'wal');
+    const locks = new DatabaseLocks({ files, locks: undefined, clock: systemClock, waitMs: 0, signal: undefined });
+    await locks.hold(walks());
+    await sqlite.run("INSERT INTO t VALUES ('second')");
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toEqual([{ path: 'app.db', mode: 'wal', locked: false, reason: 'unsupported' }]);
+  });
+});
