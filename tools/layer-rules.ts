@@ -93,7 +93,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
 
   contract: { imports: ['engine/model'] },
 
-  'edge/store': edge([]),
+  'edge/store': edge(['@aws-sdk/client-s3']),
   'edge/host': edge(['koffi', 'zstd-codec']),
   'edge/kube': edge([]),
 

@@ -33,6 +33,8 @@ const TASKS = {
   // The exhaustive models of the protocol; --nightly for the larger bounds.
   models: { file: 'test/model/run.ts', build: false },
   nightly: { file: 'tools/nightly.ts' },
+  // The S3 servers that the tests run on, into a cache outside of the checkout.
+  servers: { file: 'test/servers/install.ts', build: false },
   sim: { file: 'test/sim/run.ts' },
   // The fast suites, unless the caller names the project: `npm test -- --project slow test/process`.
   test: { file: VITEST, args: (given) => ['run', ...(given.includes('--project') ? [] : ['--project', 'fast'])] },

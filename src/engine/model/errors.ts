@@ -20,6 +20,7 @@ export type ErrorCode =
   | 'E_STORE_READ_ONLY'
   | 'E_STORE_FULL'
   | 'E_STORE_IO'
+  | 'E_STORE_CREDENTIALS'
   | 'E_REPOSITORY_MISSING'
   | 'E_REPOSITORY_EXISTS'
   | 'E_KEY_MISSING'
@@ -71,6 +72,11 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'retry',
     exit: 7,
     remedy: 'The store failed while reading or writing; check its disk or network, then run the command again.',
+  },
+  E_STORE_CREDENTIALS: {
+    kind: 'settings',
+    exit: 29,
+    remedy: 'The store does not accept the credentials: check that they are those of this store and have not expired.',
   },
   E_REPOSITORY_MISSING: {
     kind: 'settings',

@@ -1,0 +1,39 @@
+import type { Readable } from 'node:stream';
+
+/** The body of an answer ended before it was whole. */
+export class TruncatedBody extends Error {
+  readonly code = 'TruncatedBody';
+
+  constructor(expected: number, got: number) {
+    super(`the answer was to have ${expected} bytes and ended after ${got}`);
+    this.name = 'TruncatedBody';
+  }
+}
+
+/**
+ * Reads a body into `target` from `at` on, and says after each piece how far it has come, so that another attempt can go on
+ * from there. Throws TruncatedBody for a body that ends early, an Error for one that does not end, and what the network
+ * throws.
+ */
+export async function readBody(
+  body: Readable,
+  target: Uint8Array,
+  at: number,
+  reached: (at: number) => void,
+): Promise<void> {
+  let end = at;
+  try {
+    for await (const piece of body as AsyncIterable<Uint8Array>) {
+      if (end + piece.length > target.length) {
+        throw new TruncatedBody(target.length - at, end + piece.length - at);
+      }
+      target.set(piece, end);
+      end += piece.length;
+      reached(end);
+    }
+  } finally {
+    // A body that is not read to its end would keep its connection.
+    body.destroy();
+  }
+  if (end !== target.length) throw new TruncatedBody(target.length - at, end - at);
+}

@@ -1,0 +1,114 @@
+import { HoldfastError } from '../../../engine/model/errors.ts';
+import type { Clock } from '../../../engine/ports/clock.ts';
+import type { RandomSource } from '../../../engine/ports/random.ts';
+import { type StoreIntent, throwIfAborted } from '../store-error.ts';
+import { ConcurrencyWindow } from './concurrency-window.ts';
+import { RetryBudget } from './retry-budget.ts';
+import { failureOf, toS3Error } from './s3-error.ts';
+
+const delayMsFirst = 100;
+const delayMsMax = 20_000;
+/** A store that has not answered once in this process is likely a wrong address: nobody wants to wait minutes for that. */
+const firstPatienceMsMax = 10_000;
+
+/** What a request tells about its earlier attempts. */
+export interface Attempt {
+  /** An earlier attempt of this request ended without a clear answer: it may have had its effect, now or later. */
+  readonly unclear: boolean;
+}
+
+/** A request that is about to be tried again. */
+export interface RetryNotice {
+  readonly doing: string;
+  /** The store's code or the errno. */
+  readonly reason: string;
+  /** How long this request has been failing, and until when it waits now, in ms. */
+  readonly failingMs: number;
+  readonly delayMs: number;
+}
+
+export interface RequestPolicyOptions {
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly requestsMax: number;
+  readonly patienceMs: number;
+  /** Called before each wait for another attempt. */
+  readonly onRetry?: ((notice: RetryNotice) => void) | undefined;
+}
+
+export interface Request {
+  /** Completes "the store failed while …". */
+  readonly doing: string;
+  readonly intent: StoreIntent;
+  readonly signal?: AbortSignal | undefined;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * How all requests to one store are made: so many at a time as the store takes, each tried again with full jitter until it
+ * succeeds, fails for good, or has failed for longer than the patience that was asked for.
+ */
+export class RequestPolicy {
+  readonly window: ConcurrencyWindow;
+  readonly #options: RequestPolicyOptions;
+  readonly #budget: RetryBudget;
+  #answered = false;
+
+  constructor(options: RequestPolicyOptions) {
+    this.#options = options;
+    this.window = new ConcurrencyWindow(options.clock, options.requestsMax);
+    this.#budget = new RetryBudget(options.clock);
+  }
+
+  /**
+   * Runs `attempt` until it succeeds. It throws what the SDK throws to be judged and perhaps tried again, or a HoldfastError
+   * to end the request. Throws HoldfastErrors only.
+   */
+  async run<T>(request: Request, attempt: (attempt: Attempt) => Promise<T>): Promise<T> {
+    const { doing, intent, signal, details } = request;
+    const { clock, onRetry } = this.#options;
+    let unclear = false;
+    let failingSinceMs: number | undefined;
+    for (let failures = 0; ; failures += 1) {
+      throwIfAborted(signal, doing);
+      try {
+        const value = await this.window.use(signal, async () => {
+          throwIfAborted(signal, doing);
+          const result = await attempt({ unclear });
+          this.window.grow();
+          return result;
+        });
+        this.#answered = true;
+        this.#budget.succeeded();
+        return value;
+      } catch (error) {
+        if (error instanceof HoldfastError) throw error;
+        throwIfAborted(signal, doing);
+        const { retry, reason, status } = failureOf(error);
+        if (status !== undefined) this.#answered = true;
+        if (retry === 'final') throw toS3Error(error, doing, intent, details);
+        if (retry === 'throttled') this.window.shrink();
+        unclear = true;
+        const nowMs = clock.monotonicMs();
+        failingSinceMs ??= nowMs;
+        const failingMs = nowMs - failingSinceMs;
+        if (failingMs >= this.#patienceMs()) throw toS3Error(error, doing, intent, { ...details, failingMs });
+        const delayMs = this.#jittered(failures) + this.#budget.take();
+        onRetry?.({ doing, reason, failingMs, delayMs });
+        await clock.wait(delayMs, signal === undefined ? {} : { signal });
+      }
+    }
+  }
+
+  #patienceMs(): number {
+    const { patienceMs } = this.#options;
+    return this.#answered ? patienceMs : Math.min(patienceMs, firstPatienceMsMax);
+  }
+
+  /** Anything from nothing to a bound that doubles: whoever failed together does not come back together. */
+  #jittered(failures: number): number {
+    const boundMs = Math.min(delayMsMax, delayMsFirst * 2 ** Math.min(failures, 30));
+    const [a = 0, b = 0, c = 0] = this.#options.random.bytes(3);
+    return (boundMs * ((a << 16) | (b << 8) | c)) / 0x1000000;
+  }
+}

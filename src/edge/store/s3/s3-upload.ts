@@ -1,0 +1,295 @@
+import { randomUUID } from 'node:crypto';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import { HoldfastError, invariant } from '../../../engine/model/errors.ts';
+import type { CreateOutcome, ObjectUpload } from '../../../engine/ports/object-store.ts';
+import { throwIfAborted } from '../store-error.ts';
+import type { S3Connection } from './s3-connection.ts';
+import { failureOf, isMissingObject, isPreconditionFailed } from './s3-error.ts';
+
+/** An object of at most one part is sent by one request. S3 wants parts of at least 5 MiB, all but the last. */
+const partBytesFirst = 8 * 1024 * 1024;
+/** S3 takes 10,000 parts; each thousand parts are twice as large as those before, so 5 TiB fit. */
+const partsOfOneSize = 1000;
+/** Parts under way beside the one that is being filled: together the memory of an upload. */
+const partsAtOnce = 3;
+/** Names the upload that made an object, to be recognised when the reply to its completion was lost. */
+const uploadMark = 'holdfast-upload';
+
+interface Part {
+  readonly number: number;
+  readonly etag: string;
+  readonly checksums: Checksums;
+}
+
+interface Checksums {
+  readonly ChecksumCRC32?: string;
+  readonly ChecksumCRC32C?: string;
+  readonly ChecksumSHA256?: string;
+}
+
+/**
+ * An object sent while it is made. Nothing is asked of the server before the first part is full; what ends before that is
+ * created by one request. At most four parts are in memory.
+ */
+export class S3Upload implements ObjectUpload {
+  readonly #connection: S3Connection;
+  readonly #key: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #createWhole: (bytes: Uint8Array) => Promise<CreateOutcome>;
+  readonly #mark = randomUUID();
+  /** Fires when the upload is given up, by the signal or by abort(). */
+  readonly #ended = new AbortController();
+  readonly #parts: Part[] = [];
+  readonly #underway = new Set<Promise<void>>();
+  #state: 'open' | 'committed' | 'ended' = 'open';
+  #begun: Promise<string> | undefined;
+  /** A request to begin may have had its effect without telling the id. */
+  #beginUnclear = false;
+  #number = 0;
+  #buffer = new Uint8Array();
+  #filled = 0;
+  #failure: unknown;
+
+  /** `createWhole` makes the object of an upload that has stayed below one part. */
+  constructor(
+    connection: S3Connection,
+    key: string,
+    signal: AbortSignal | undefined,
+    createWhole: (bytes: Uint8Array) => Promise<CreateOutcome>,
+  ) {
+    this.#connection = connection;
+    this.#key = key;
+    this.#signal = signal;
+    this.#createWhole = createWhole;
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    this.#check(`writing ${this.#key}`);
+    for (let at = 0; at < bytes.length; ) {
+      const partBytes = this.#partBytes();
+      if (this.#filled === partBytes) await this.#sendPart();
+      const taken = Math.min(bytes.length - at, partBytes - this.#filled);
+      this.#reserve(this.#filled + taken, partBytes);
+      this.#buffer.set(bytes.subarray(at, at + taken), this.#filled);
+      this.#filled += taken;
+      at += taken;
+    }
+  }
+
+  async commit(): Promise<CreateOutcome> {
+    this.#check(`creating ${this.#key}`);
+    if (this.#begun === undefined) {
+      this.#state = 'ended';
+      const outcome = await this.#createWhole(this.#buffer.subarray(0, this.#filled));
+      this.#state = 'committed';
+      this.#buffer = new Uint8Array();
+      return outcome;
+    }
+    if (this.#filled > 0) await this.#sendPart();
+    this.#buffer = new Uint8Array();
+    await Promise.all(this.#underway);
+    this.#check(`creating ${this.#key}`);
+    this.#state = 'ended';
+    const outcome = await this.#complete(await this.#begun);
+    this.#state = 'committed';
+    if (outcome === 'exists') await this.#drop(this.#begun);
+    if (this.#beginUnclear) await this.#dropOthers();
+    return outcome;
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state === 'committed') return;
+    this.#state = 'ended';
+    this.#ended.abort();
+    this.#buffer = new Uint8Array();
+    await Promise.all(this.#underway);
+    const begun = this.#begun;
+    if (begun === undefined) return;
+    this.#begun = undefined;
+    await this.#drop(begun);
+    if (this.#beginUnclear) await this.#dropOthers();
+  }
+
+  #check(doing: string): void {
+    if (this.#signal?.aborted) this.#state = 'ended';
+    throwIfAborted(this.#signal, doing);
+    if (this.#state === 'ended') throw new HoldfastError('E_ABORTED', `the upload of ${this.#key} was given up`);
+    invariant(this.#state === 'open', `steps of an upload come one after the other: ${this.#state}, then ${doing}`);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Bytes of the part that is being filled. */
+  #partBytes(): number {
+    return partBytesFirst * 2 ** Math.floor(this.#number / partsOfOneSize);
+  }
+
+  /** Many uploads stay small, so the memory of a part is taken as it fills. */
+  #reserve(bytes: number, bytesMax: number): void {
+    if (bytes <= this.#buffer.length) return;
+    const grown = new Uint8Array(Math.min(bytesMax, Math.max(bytes, this.#buffer.length * 2)));
+    grown.set(this.#buffer.subarray(0, this.#filled));
+    this.#buffer = grown;
+  }
+
+  /** Sends what is in the buffer as the next part, beside the ones under way; waits while there are too many of them. */
+  async #sendPart(): Promise<void> {
+    while (this.#underway.size >= partsAtOnce) await Promise.race(this.#underway);
+    this.#check(`writing ${this.#key}`);
+    this.#begun ??= this.#begin();
+    this.#begun.catch(() => undefined);
+    this.#number += 1;
+    const number = this.#number;
+    const body = this.#buffer.subarray(0, this.#filled);
+    this.#buffer = new Uint8Array();
+    this.#filled = 0;
+    const sent: Promise<void> = this.#begun
+      .then((id) => this.#uploadPart(id, number, body))
+      .then((part) => {
+        this.#parts.push(part);
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .finally(() => this.#underway.delete(sent));
+    this.#underway.add(sent);
+  }
+
+  async #begin(): Promise<string> {
+    const { client, policy, settings } = this.#connection;
+    const doing = `beginning the upload of ${this.#key}`;
+    const signal = this.#waitSignal();
+    const { UploadId } = await policy.run(
+      { doing, intent: 'write', signal, details: { key: this.#key } },
+      (attempt) => {
+        this.#beginUnclear ||= attempt.unclear;
+        return client.send(
+          new CreateMultipartUploadCommand({
+            ...this.#connection.at(this.#key),
+            ...this.#connection.objectFields(this.#key),
+            ChecksumAlgorithm: settings.checksum,
+            Metadata: { [uploadMark]: this.#mark },
+          }),
+          { abortSignal: signal },
+        );
+      },
+    );
+    if (UploadId !== undefined) return UploadId;
+    throw new HoldfastError('E_STORE_IO', `the S3 store named no upload while ${doing}`);
+  }
+
+  async #uploadPart(id: string, number: number, body: Uint8Array): Promise<Part> {
+    const { client, policy } = this.#connection;
+    const doing = `sending part ${number} of ${this.#key}`;
+    const signal = this.#waitSignal();
+    const fields = this.#connection.bodyFields(body);
+    // A part that was sent twice replaces itself.
+    const reply = await policy.run({ doing, intent: 'write', signal, details: { key: this.#key } }, () =>
+      client.send(
+        new UploadPartCommand({ ...this.#connection.at(this.#key), ...fields, UploadId: id, PartNumber: number }),
+        { abortSignal: signal },
+      ),
+    );
+    if (reply.ETag === undefined) throw new HoldfastError('E_STORE_IO', `the S3 store gave no ETag while ${doing}`);
+    const { ChecksumCRC32, ChecksumSHA256 } = fields;
+    const { ChecksumCRC32C } = reply;
+    const checksums = {
+      ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }),
+      ...(ChecksumCRC32C === undefined ? {} : { ChecksumCRC32C }),
+      ...(ChecksumSHA256 === undefined ? {} : { ChecksumSHA256 }),
+    };
+    return { number, etag: reply.ETag, checksums };
+  }
+
+  async #complete(id: string): Promise<CreateOutcome> {
+    const { client, policy } = this.#connection;
+    const doing = `completing the upload of ${this.#key}`;
+    const signal = this.#waitSignal();
+    const place = this.#connection.at(this.#key);
+    const parts = this.#parts.toSorted((a, b) => a.number - b.number);
+    const Parts = parts.map(({ number, etag, checksums }) => ({ PartNumber: number, ETag: etag, ...checksums }));
+    const request = { doing, intent: 'write', signal, details: { key: this.#key } } as const;
+    const reply = await policy.run(request, async ({ unclear }) => {
+      try {
+        await client.send(
+          new CompleteMultipartUploadCommand({
+            ...place,
+            UploadId: id,
+            MultipartUpload: { Parts },
+            IfNoneMatch: '*',
+          }),
+          { abortSignal: signal },
+        );
+        return 'created';
+      } catch (error) {
+        if (isPreconditionFailed(error)) return unclear ? 'perhaps ours' : 'exists';
+        // An upload ends with its completion: this may be the echo of our own.
+        if (failureOf(error).reason === 'NoSuchUpload' && unclear) return 'perhaps ours';
+        throw error;
+      }
+    });
+    if (reply !== 'perhaps ours') return reply;
+    const head = await policy.run(request, () =>
+      client.send(new HeadObjectCommand(place), { abortSignal: signal }).catch((error: unknown) => {
+        if (isMissingObject(error)) return undefined;
+        throw error;
+      }),
+    );
+    if (head !== undefined) return head.Metadata?.[uploadMark] === this.#mark ? 'created' : 'exists';
+    throw new HoldfastError('E_STORE_IO', `the upload of ${this.#key} has vanished from the S3 store`, {
+      details: { key: this.#key },
+      remedy: 'A rule of the bucket may end unfinished uploads too early; then run the command again.',
+    });
+  }
+
+  /** Ends an upload on the server; what cannot be ended is left to the bucket's own rule for unfinished uploads. */
+  async #drop(begun: Promise<string>): Promise<void> {
+    try {
+      await this.#abortUpload(await begun);
+    } catch {
+      // Whoever gives up has a reason, and that is what is reported.
+    }
+  }
+
+  /** Uploads of this key that a lost reply to the beginning has left. Keys of uploads are made once, so all are ours. */
+  async #dropOthers(): Promise<void> {
+    const { client, policy } = this.#connection;
+    const { Key } = this.#connection.at(this.#key);
+    try {
+      const doing = `looking for uploads of ${this.#key}`;
+      const { Uploads = [] } = await policy.run({ doing, intent: 'write', signal: shortly() }, () =>
+        client.send(new ListMultipartUploadsCommand({ ...this.#connection.bucket(), Prefix: Key })),
+      );
+      for (const { UploadId, Key: found } of Uploads) {
+        if (UploadId !== undefined && found === Key) await this.#abortUpload(UploadId);
+      }
+    } catch {
+      // As above.
+    }
+  }
+
+  async #abortUpload(id: string): Promise<void> {
+    const { client, policy } = this.#connection;
+    const signal = shortly();
+    await policy.run({ doing: `giving up the upload of ${this.#key}`, intent: 'write', signal }, () =>
+      client.send(new AbortMultipartUploadCommand({ ...this.#connection.at(this.#key), UploadId: id }), {
+        abortSignal: signal,
+      }),
+    );
+  }
+
+  #waitSignal(): AbortSignal {
+    return this.#signal === undefined ? this.#ended.signal : AbortSignal.any([this.#signal, this.#ended.signal]);
+  }
+}
+
+/** Cleaning up must not keep a process that wants to end. */
+function shortly(): AbortSignal {
+  return AbortSignal.timeout(5000);
+}
