@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { commands } from '../src/cli/commands.ts';
 import { commandHelp } from '../src/cli/help.ts';
+import { warningCatalogue } from '../src/cli/warnings.ts';
 
 const top = `# The command line
 
@@ -60,10 +61,17 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 | \`verified\` | of a restore: the target was compared as a whole; else only what was written was proven |
 | \`rootExpected\`, \`rootGot\`, \`degraded\` | of a restore that is not equal: the roots, and why |
 | \`damage\` | of a restore with \`--continue-on-damage\`: by volume the lost \`objects\` with the first names that each costs, \`subtrees\`, \`files\` |
+| \`warnings\` | what to know though all went well, each with \`code\`, \`message\` and \`details\`; in text form a line each on stderr |
 | \`compressor\`, \`fileTree\`, \`lanes\` | what did the work |
 
 An error is one line on stderr: [errors.md](errors.md) lists every code with its exit code and remedy. A restore with
 \`--first\` says on stderr when that part is complete: \`{"event":"first-complete",…}\`.
+
+| warning | meaning |
+|---|---|
+${Object.entries(warningCatalogue)
+  .map(([code, meaning]) => `| \`${code}\` | ${meaning} |`)
+  .join('\n')}
 
 `;
 

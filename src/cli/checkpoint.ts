@@ -18,6 +18,7 @@ import type { Host } from './host.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
+import { Warnings } from './warnings.ts';
 import { baseSource, formOf, isWithin, repositoryOf, stateDirectoryOf } from './session.ts';
 
 const mebibyte = 1024 * 1024;
@@ -40,7 +41,8 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const settings = settingsOf(host, parsed, volumes);
   const fileTree = await host.fileTree();
   for (const volume of volumes) assertReadable(fileTree.tree, volume);
-  if (form === 'text') warnOfKey(host, parsed, volumes);
+  const warnings = new Warnings();
+  warnOfKey(host, parsed, volumes, warnings);
   await using store = await host.openWriter(address, { create: false });
   const repository = await repositoryOf(host, 'checkpoint', parsed, store);
   const { clock, random, signal } = host;
@@ -75,9 +77,12 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     base = await readBase(log, (await log.head({ signal })).record, { signal });
   }
   // What another holder of the lock keeps is not for a dry run to touch.
-  using temporary = dryRun ? await host.temporaryCache(stateDirectory) : undefined;
-  const cache =
-    temporary ?? (await host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true }));
+  const onFailure = (error: HoldfastError): void =>
+    warnings.add('W_CACHE', `the cache is done without: ${error.message}`, { cause: String(error.cause ?? '') });
+  using temporary = dryRun ? await host.temporaryCache(stateDirectory, onFailure) : undefined;
+  const cache = dryRun
+    ? temporary
+    : await host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true, onFailure });
   const known = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
   let outcome: CaptureOutcome;
@@ -129,8 +134,12 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     lanes: laneCount,
     encryption: repository.encryption,
   };
-  if (form === 'json') host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome) })}\n`);
-  else printSummary(host, outcome, facts);
+  if (form === 'json') {
+    host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome), warnings: warnings.list })}\n`);
+  } else {
+    warnings.print(host);
+    printSummary(host, outcome, facts);
+  }
   return outcome.incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }
 
@@ -261,15 +270,16 @@ function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): vo
 }
 
 /** Lost together with what it opens, a key is of no use. */
-function warnOfKey(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]): void {
+function warnOfKey(host: Host, parsed: Parsed, volumes: readonly VolumeSource[], warnings: Warnings): void {
   const keyFile = parsed.text('key-file');
   if (keyFile === undefined) return;
   const real = host.realPath(keyFile);
   const around = volumes.find(({ path }) => isWithin(real, path));
   if (around === undefined) return;
-  host.stderr.write(
-    `${styled(host.stderr, 'yellow', 'warning')} the key ${keyFile} lies in ${around.path}: keep a copy elsewhere, ` +
-      'for when that directory is lost\n',
+  warnings.add(
+    'W_KEY_INSIDE',
+    `the key ${keyFile} lies in ${around.path}: keep a copy elsewhere, for when that directory is lost`,
+    { keyFile: real, volume: around.name },
   );
 }
 

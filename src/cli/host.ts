@@ -10,6 +10,7 @@ import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts
 import type { RandomSource } from '../engine/ports/random.ts';
 import type { RangeLocks } from '../engine/ports/range-locks.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
+import type { HoldfastError } from '../engine/model/errors.ts';
 import type { LineageName, Slot } from '../engine/model/ids.ts';
 
 export interface Output {
@@ -73,14 +74,18 @@ export interface Host {
     readonly repository: string;
     readonly lineage: LineageName;
   }): Promise<ClaimOptions['holder'] & AsyncDisposable & { readonly path: string }>;
-  /** The scan caches of a set of directories. `own`: nobody else uses them now, since the holder's lock is held. */
+  /**
+   * The scan caches of a set of directories. `own`: nobody else uses them now, since the holder's lock is held. When it cannot be
+   * used, now or later, `onFailure` is told and the run goes on without.
+   */
   openCache(options: {
     readonly stateDirectory: string;
     readonly repository: string;
     readonly lineage: LineageName;
     readonly volumes: readonly { readonly name: string; readonly path: string }[];
     readonly own: boolean;
-  }): Promise<LocalCache>;
+    readonly onFailure: (error: HoldfastError) => void;
+  }): Promise<LocalCache | undefined>;
   /** What is known of restores of the lineage into the directory at `path`. */
   openMarker(options: {
     readonly stateDirectory: string;
@@ -90,8 +95,11 @@ export interface Host {
     /** Of the checkpoint that is restored; 0 to look at what was. */
     readonly slot: Slot;
   }): Promise<HostMarker>;
-  /** A cache below `stateDirectory` that is gone when it is disposed of. */
-  temporaryCache(stateDirectory: string): Promise<LocalCache & Disposable>;
+  /** A cache below `stateDirectory` that is gone when it is disposed of; `onFailure` as above. */
+  temporaryCache(
+    stateDirectory: string,
+    onFailure: (error: HoldfastError) => void,
+  ): Promise<(LocalCache & Disposable) | undefined>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

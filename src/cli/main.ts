@@ -10,7 +10,7 @@ import type { FileTreeName } from '../edge/host/choose-file-tree.ts';
 import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
 import { toKeyPart } from '../engine/format/object-keys.ts';
-import { HoldfastError } from '../engine/model/errors.ts';
+import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
@@ -90,6 +90,23 @@ function isRunning(pid: number): boolean {
   }
 }
 
+function cacheModules(): Promise<
+  [typeof import('../edge/host/directory-cache.ts'), typeof import('../edge/host/forgiving-cache.ts')]
+> {
+  return Promise.all([import('../edge/host/directory-cache.ts'), import('../edge/host/forgiving-cache.ts')]);
+}
+
+/** A cache that cannot even be made is done without. */
+function orWithout<Cache>(onFailure: (error: HoldfastError) => void, make: () => Cache): Cache | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (!isHoldfastError(error, 'E_STATE_DIR')) throw error;
+    onFailure(error);
+    return undefined;
+  }
+}
+
 // A reader that went away, such as head, is not our failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 
@@ -161,28 +178,32 @@ const host: Host = {
     const { openHolderDirectory } = await import('../edge/host/holder-directory.ts');
     return await openHolderDirectory({ ...options, random: systemRandom });
   },
-  async openCache({ stateDirectory, repository, lineage, volumes, own }) {
-    const { DirectoryCache } = await import('../edge/host/directory-cache.ts');
+  async openCache({ stateDirectory, repository, lineage, volumes, own, onFailure }) {
+    const [{ DirectoryCache }, { ForgivingCache }] = await cacheModules();
     // A cache of its own for each set of directories: a restore elsewhere does not spoil that of the next checkpoint.
     const parent = join(stateDirectory, 'caches', repository, toKeyPart(lineage));
     const places = volumes.map(({ name, path }) => `${name}\0${path}`).sort();
     const directory = join(parent, hash('sha256', places.join('\0\0')).slice(0, 16));
-    const cache = new DirectoryCache(directory);
-    if (own) {
-      cache.sweep();
-      removeUnused(parent, directory);
-    }
-    return cache;
+    return orWithout(onFailure, () => {
+      const cache = new DirectoryCache(directory);
+      if (own) {
+        cache.sweep();
+        removeUnused(parent, directory);
+      }
+      return new ForgivingCache(cache, onFailure);
+    });
   },
   async openMarker(options) {
     const { RestoreMarkerFile } = await import('../edge/host/restore-marker-file.ts');
     return new RestoreMarkerFile(options);
   },
-  async temporaryCache(stateDirectory) {
-    const { DirectoryCache } = await import('../edge/host/directory-cache.ts');
-    const directory = makeTemporary(stateDirectory);
-    return Object.assign(new DirectoryCache(directory), {
-      [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+  async temporaryCache(stateDirectory, onFailure) {
+    const [{ DirectoryCache }, { ForgivingCache }] = await cacheModules();
+    return orWithout(onFailure, () => {
+      const directory = makeTemporary(stateDirectory);
+      return Object.assign(new ForgivingCache(new DirectoryCache(directory), onFailure), {
+        [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+      });
     });
   },
   bootId() {

@@ -21,6 +21,7 @@ import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { formOf, isWithin, noArguments, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
+import { Warnings } from './warnings.ts';
 
 const phaseNames: Readonly<Record<RestoreProgress['phase'], string>> = {
   first: 'first',
@@ -55,6 +56,7 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const { slot } = source.record.header;
   const progress = showProgress(host, form === 'text');
   const volumeCount = targets.length;
+  const warnings = new Warnings();
   let outcome: RehydrateOutcome;
   try {
     outcome = await rehydrate(
@@ -71,6 +73,10 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
           lineage,
           volumes: targets,
           own: false,
+          onFailure: (error) =>
+            warnings.add('W_CACHE', `the next checkpoint will read everything: ${error.message}`, {
+              cause: String(error.cause ?? ''),
+            }),
         }),
       },
       source,
@@ -119,8 +125,11 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
       lanes: laneCount,
       storedBytes: store.bytesRead(),
     };
-    host.stdout.write(`${JSON.stringify({ ...json, incomplete })}\n`);
-  } else printSummary(host, source, outcome, equal, only, seconds);
+    host.stdout.write(`${JSON.stringify({ ...json, incomplete, warnings: warnings.list })}\n`);
+  } else {
+    warnings.print(host);
+    printSummary(host, source, outcome, equal, only, seconds);
+  }
   if (outcome.incomplete) return errorCatalogue.E_LOST.exit;
   return incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
 }

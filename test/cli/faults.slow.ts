@@ -230,6 +230,41 @@ describe('targets', () => {
   });
 });
 
+describe('state directories', () => {
+  it.skipIf(lacking(canMount))(
+    'that are full cost the cache, never the checkpoint; without room for who we are nothing is sent',
+    async () => {
+      for (let n = 0; n < 4000; n++) fs.writeFileSync(work.at('data', `file-${n}`), `${n}`);
+      fs.mkdirSync(work.at('private'));
+      const command = '"$holdfast" checkpoint data --lineage team/app/1';
+      const steps = [
+        'export HOLDFAST_OUTPUT=json HOLDFAST_STATE_DIR="$store"',
+        `${command} || echo "failed $?"`,
+        `echo changed > data/file-7; ${command} || echo "failed $?"`,
+        'head -c 1000000 /dev/zero > "$store/fill"',
+        `${command} || echo "failed $?"`,
+        `"$holdfast" ls --lineage team/app/1 || echo "failed $?"`,
+        `rm "$store/fill"; ${command} || echo "failed $?"`,
+        'mount -o remount,ro "$store"',
+        `${command} || echo "failed $?"`,
+        `${command} --dry-run || echo "failed $?"`,
+      ];
+      const ran = await script(withMounts(work.at('private'), 'mount -t tmpfs -o size=160k tmpfs "$store"'), steps);
+      const lines = ran.stdout.trim().split('\n');
+      const json = (line: number): JsonObject => JSON.parse(lines[line] ?? '');
+      const warned = { files: 4001, incomplete: false, warnings: [{ code: 'W_CACHE' }] };
+      expect(json(0)).toMatchObject({ ...warned, slot: 2 });
+      expect(json(1)).toMatchObject({ ...warned, slot: 3 });
+      expect(lines[2]).toBe('failed 25');
+      expect(json(3)['checkpoints'].map(({ slot }: JsonObject) => slot)).toEqual([3, 2]);
+      expect(json(4)).toMatchObject({ ...warned, slot: 4, root: json(1)['root'] });
+      expect(lines[5]).toBe('failed 25');
+      expect(json(6)).toMatchObject({ root: json(1)['root'], warnings: [{ code: 'W_CACHE' }] });
+      expect(ran.stderr.match(/E_STATE_DIR/g)).toHaveLength(2);
+    },
+  );
+});
+
 describe('limits', () => {
   it('too few descriptors: said, and nothing visible', async () => {
     for (let n = 0; n < 40; n++) fs.mkdirSync(work.at(`data/${'d/'.repeat(n + 1)}`));
