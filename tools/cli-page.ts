@@ -21,7 +21,7 @@ Every option can come from the command line or from the environment: \`--key-fil
 command line wins. A switch is set by \`1\` or \`true\`, a list is separated by commas. A secret never stands on a command
 line, where every user of the machine can read it: keys are files.
 
-- **Store**: \`file:/path\`, see [stores.md](stores.md). Only \`init\` makes it; a store that is missing is an error, never an
+- **Store**: \`file:/path\` or \`s3://bucket/prefix\`, see [stores.md](stores.md). Only \`init\` makes it; a store that is missing is an error, never an
   empty one.
 - **Lineage**: whose data it is, such as \`team/app/0\`. One holder writes a lineage at a time. Outside of a pod the holder is
   a random id in the state directory; the same user goes on without asking. Somebody else is refused until the lineage is

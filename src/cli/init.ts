@@ -1,4 +1,5 @@
 import { repositoryObjectKey } from '../engine/format/object-keys.ts';
+import { proveCreateOnly } from '../engine/lineage/prove-create-only.ts';
 import { createRepository } from '../engine/lineage/repository.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
@@ -20,6 +21,10 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
   // Before a key is made: a repository that stands already keeps its own.
   if ((await store.stat(repositoryObjectKey, { signal: host.signal })) !== undefined) {
     throw new HoldfastError('E_REPOSITORY_EXISTS', `there is a repository in ${address} already`);
+  }
+  // A directory decides by link(), and refuses where it cannot. What a server does with a condition has to be seen.
+  if ((await host.storePath(address)) === undefined) {
+    await proveCreateOnly({ store, random: host.random, clock: host.clock, signal: host.signal });
   }
   let keyRing: KeyRing | undefined;
   let madeKey = false;

@@ -9,6 +9,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { FileTreeName } from '../edge/host/choose-file-tree.ts';
 import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
+import type { RetryNotice } from '../edge/store/s3/request-policy.ts';
 import { toKeyPart } from '../engine/format/object-keys.ts';
 import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
@@ -40,6 +41,20 @@ function storeModules(): Promise<
   [typeof import('../edge/store/open-store.ts'), typeof import('../edge/store/observed-store.ts')]
 > {
   return Promise.all([import('../edge/store/open-store.ts'), import('../edge/store/observed-store.ts')]);
+}
+
+const waitingSaidMsMin = 2000;
+const waitingAgainMs = 10_000;
+let waitingSaidMs = Number.NEGATIVE_INFINITY;
+
+/** A store that does not answer is waited for; whoever looks on is told, once in a while. */
+function sayWaiting({ doing, reason, failingMs }: RetryNotice): void {
+  const nowMs = systemClock.monotonicMs();
+  if (failingMs < waitingSaidMsMin || nowMs - waitingSaidMs < waitingAgainMs) return;
+  waitingSaidMs = nowMs;
+  const clear = process.stderr.isTTY ? '\r\x1b[2K' : '';
+  const seconds = Math.round(failingMs / 1000);
+  process.stderr.write(`${clear}holdfast: waiting for the store (${reason} for ${seconds} s) while ${doing}\n`);
 }
 
 /** Symlinks resolved as far as the path exists, so that it has one name before and after it is made. */
@@ -126,7 +141,7 @@ const host: Host = {
   exists: existsSync,
   async openReader(address) {
     const [{ openStore }, { ObservedReader, StoreTraffic }] = await storeModules();
-    const store = await openStore(address, 'read');
+    const store = await openStore(address, 'read', { onRetry: sayWaiting });
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedReader(store, traffic), {
       requests: () => traffic.requests,
@@ -136,7 +151,7 @@ const host: Host = {
   },
   async openWriter(address, { create }) {
     const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
-    const store = await openStore(address, 'write', { create });
+    const store = await openStore(address, 'write', { create, onRetry: sayWaiting });
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedWriter(store, traffic), {
       requests: () => traffic.requests,
@@ -144,7 +159,10 @@ const host: Host = {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
-  storePath: async (address) => (await import('../edge/store/open-store.ts')).parseStoreAddress(address).path,
+  async storePath(address) {
+    const parsed = (await import('../edge/store/open-store.ts')).parseStoreAddress(address);
+    return parsed.kind === 'directory' ? parsed.path : undefined;
+  },
   openKey: async (path) => (await import('../edge/host/file-key-ring.ts')).openKeyFile(path, systemRandom),
   createKey: async (path) => (await import('../edge/host/file-key-ring.ts')).createKeyFile(path, systemRandom),
   // Lanes get the environment of this moment, and choose the same without trying again.

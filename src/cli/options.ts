@@ -45,7 +45,7 @@ export type OptionName =
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
 export const options: Readonly<Record<OptionName, OptionInfo>> = {
-  store: { value: 'ADDRESS', help: 'where checkpoints are kept, such as file:/srv/checkpoints' },
+  store: { value: 'ADDRESS', help: 'where checkpoints are kept: file:/srv/checkpoints, s3://bucket/prefix' },
   'key-file': { value: 'FILE', help: 'file with the repository key' },
   encryption: { value: 'KIND', help: 'aes-256-gcm (default) or none; none must be said explicitly' },
   lineage: { value: 'NAME', help: 'whose checkpoints: parts joined by slashes, such as team/app/0' },

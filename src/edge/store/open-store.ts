@@ -2,7 +2,11 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HoldfastError } from '../../engine/model/errors.ts';
 import type { ObjectReader, ObjectSweeper, ObjectWriter } from '../../engine/ports/object-store.ts';
+import { systemClock } from '../host/system-clock.ts';
+import { systemRandom } from '../host/system-random.ts';
 import { openDirectoryReader, openDirectorySweeper, openDirectoryWriter } from './directory-store.ts';
+import type { RetryNotice } from './s3/request-policy.ts';
+import { type Environment, parseS3Settings, type S3Settings } from './s3/s3-settings.ts';
 
 /** What the opener may do with the store, by power: a restore reads, an agent writes, garbage collection sweeps. */
 export type StoreAccess = 'read' | 'write' | 'sweep';
@@ -12,6 +16,10 @@ export interface OpenStoreOptions {
   readonly create?: boolean;
   /** What relative paths are relative to; default the working directory. */
   readonly workingDirectory?: string;
+  /** Where settings that the address leaves out come from; default the environment of the process. */
+  readonly env?: Environment;
+  /** Called before a request to a store in the network is tried again. */
+  readonly onRetry?: (notice: RetryNotice) => void;
 }
 
 /** An opened store holds file descriptors or connections until it is disposed of. */
@@ -20,8 +28,9 @@ export type OpenedWriter = ObjectWriter & AsyncDisposable;
 export type OpenedSweeper = ObjectSweeper & AsyncDisposable;
 
 /**
- * Opens the store at an address such as `file:/srv/checkpoints`. E_USAGE for an address that is none, and what opening
- * that kind of store throws: E_STORE_UNREACHABLE for a directory that is not there, unless `create` is asked for.
+ * Opens the store at an address such as `file:/srv/checkpoints` or `s3://bucket/prefix`. E_USAGE for an address that is
+ * none, and what opening that kind of store throws: E_STORE_UNREACHABLE for a directory that is not there, unless `create`
+ * is asked for. A bucket is asked for by the first request, or at once to create it.
  */
 export function openStore(address: string, access: 'read', options?: OpenStoreOptions): Promise<OpenedReader>;
 export function openStore(address: string, access: 'write', options?: OpenStoreOptions): Promise<OpenedWriter>;
@@ -31,28 +40,44 @@ export async function openStore(
   access: StoreAccess,
   options: OpenStoreOptions = {},
 ): Promise<OpenedReader> {
-  const { path } = parseStoreAddress(address, options.workingDirectory);
+  const parsed = parseStoreAddress(address, options.workingDirectory, options.env);
+  if (parsed.kind === 's3') return openS3(parsed.settings, access, options);
+  const { path } = parsed;
   if (access === 'write') return openDirectoryWriter(path, { create: options.create ?? false });
   return access === 'sweep' ? openDirectorySweeper(path) : openDirectoryReader(path);
 }
 
-/** What an address names. */
-export interface StoreAddress {
-  readonly kind: 'directory';
-  /** Absolute. */
-  readonly path: string;
+/** The SDK takes 100 ms and 37 MB to load: only those pay who have a bucket. */
+async function openS3(settings: S3Settings, access: StoreAccess, options: OpenStoreOptions): Promise<OpenedReader> {
+  const { openS3Reader, openS3Sweeper, openS3Writer } = await import('./s3/open-s3-store.ts');
+  const { onRetry } = options;
+  const parts = { clock: systemClock, random: systemRandom, ...(onRetry === undefined ? {} : { onRetry }) };
+  if (access === 'write') return openS3Writer(settings, parts, { create: options.create ?? false });
+  return access === 'sweep' ? openS3Sweeper(settings, parts) : openS3Reader(settings, parts);
 }
+
+/** What an address names. */
+export type StoreAddress =
+  | {
+      readonly kind: 'directory';
+      /** Absolute. */
+      readonly path: string;
+    }
+  | { readonly kind: 's3'; readonly settings: S3Settings };
 
 /**
  * Reads a store address:
  * - `file:/path` and `file:relative/path`: the characters after the colon are the path as it is, nothing is decoded;
- * - `file:///path`: a file URL, percent-decoded, on this host only.
+ * - `file:///path`: a file URL, percent-decoded, on this host only;
+ * - `s3://bucket/prefix?setting=value`: a bucket, see parseS3Settings.
  */
-export function parseStoreAddress(address: string, workingDirectory: string = process.cwd()): StoreAddress {
+export function parseStoreAddress(
+  address: string,
+  workingDirectory: string = process.cwd(),
+  env: Environment = process.env,
+): StoreAddress {
   const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):/.exec(address)?.[1]?.toLowerCase();
-  if (scheme === 's3') {
-    throw refusal('this build of Holdfast has no S3 store yet', 'Use a directory as the store: file:/path/to/store.');
-  }
+  if (scheme === 's3') return { kind: 's3', settings: parseS3Settings(address, env) };
   if (scheme !== 'file') {
     const written =
       scheme === undefined ? `${address} has no kind of store in front` : `${scheme}: is no kind of store`;

@@ -9,6 +9,8 @@ import { type LineageName, type Slot, slotMax, toLineageName, toSlot } from '../
 import { invariant } from '../model/errors.ts';
 
 export const repositoryObjectKey = 'v1/repo';
+/** Where a store was tried out; see lineage/prove-create-only.ts. */
+export const probesPrefix = 'v1/probe/';
 export const lineagesPrefix = 'v1/l/';
 
 /** Longest name written out in full; a longer one is cut and ends with its hash. */

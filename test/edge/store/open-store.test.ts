@@ -37,13 +37,19 @@ test.each([
   ['file:/a\0b', 'without zero bytes'],
   ['file:~', 'Write the whole path'],
   ['file:~/cp', 'Write the whole path'],
-  ['s3://bucket/prefix', 'Use a directory'],
-  ['S3:bucket', 'Use a directory'],
+  ['S3:bucket', 'Write s3://BUCKET'],
   ['https://example.org/', 'such as file:/path/to/store'],
 ])('%j is refused with a remedy', (address, remedy) => {
   expect(() => parseStoreAddress(address, '/base')).toThrow(
     expect.objectContaining({ code: 'E_USAGE', remedy: expect.stringContaining(remedy) }),
   );
+});
+
+test('s3://bucket/prefix is a bucket', () => {
+  expect(parseStoreAddress('s3://bucket/prefix', '/base', {})).toMatchObject({
+    kind: 's3',
+    settings: { bucket: 'bucket', prefix: 'prefix/' },
+  });
 });
 
 test('opens with the power asked for, and makes a store only when asked', async () => {
@@ -68,5 +74,5 @@ test('opens with the power asked for, and makes a store only when asked', async 
 });
 
 test('an address that is none is refused before anything is opened', async () => {
-  await expect(openStore('s3:bucket', 'read')).rejects.toMatchObject({ code: 'E_USAGE' });
+  await expect(openStore('s3:/bucket', 'read')).rejects.toMatchObject({ code: 'E_USAGE' });
 });

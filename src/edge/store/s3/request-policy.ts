@@ -52,7 +52,10 @@ export class RequestPolicy {
   readonly window: ConcurrencyWindow;
   readonly #options: RequestPolicyOptions;
   readonly #budget: RetryBudget;
-  #answered = false;
+  /** The store has answered, in whatever way. */
+  #heard = false;
+  /** A request was given up and none has succeeded since: the patience is for the store, not for each request anew. */
+  #exhausted = false;
 
   constructor(options: RequestPolicyOptions) {
     this.#options = options;
@@ -78,21 +81,25 @@ export class RequestPolicy {
           this.window.grow();
           return result;
         });
-        this.#answered = true;
+        this.#heard = true;
+        this.#exhausted = false;
         this.#budget.succeeded();
         return value;
       } catch (error) {
         if (error instanceof HoldfastError) throw error;
         throwIfAborted(signal, doing);
         const { retry, reason, status } = failureOf(error);
-        if (status !== undefined) this.#answered = true;
+        if (status !== undefined) this.#heard = true;
         if (retry === 'final') throw toS3Error(error, doing, intent, details);
         if (retry === 'throttled') this.window.shrink();
         unclear = true;
         const nowMs = clock.monotonicMs();
         failingSinceMs ??= nowMs;
         const failingMs = nowMs - failingSinceMs;
-        if (failingMs >= this.#patienceMs()) throw toS3Error(error, doing, intent, { ...details, failingMs });
+        if (failingMs >= this.#patienceMs()) {
+          this.#exhausted = true;
+          throw toS3Error(error, doing, intent, { ...details, failingMs });
+        }
         const delayMs = this.#jittered(failures) + this.#budget.take();
         onRetry?.({ doing, reason, failingMs, delayMs });
         await clock.wait(delayMs, signal === undefined ? {} : { signal });
@@ -102,7 +109,7 @@ export class RequestPolicy {
 
   #patienceMs(): number {
     const { patienceMs } = this.#options;
-    return this.#answered ? patienceMs : Math.min(patienceMs, firstPatienceMsMax);
+    return this.#heard && !this.#exhausted ? patienceMs : Math.min(patienceMs, firstPatienceMsMax);
   }
 
   /** Anything from nothing to a bound that doubles: whoever failed together does not come back together. */
