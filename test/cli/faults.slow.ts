@@ -2,8 +2,7 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { plainSeal, repositoryObjectToSeal, withSeal } from '../../src/engine/format/repository.ts';
 import { canMount, canTrace, lacking, withFaults, withMounts } from '../edge/store/child-process.ts';
 import { snapshotTree } from '../support/tree-snapshot.ts';
@@ -467,21 +466,16 @@ describe('damage', () => {
 });
 
 async function until(done: () => boolean): Promise<void> {
-  for (let tries = 0; !done(); tries++) {
-    if (tries > 5000) throw new Error('it never came to that');
-    await sleep(2);
-  }
+  await vi.waitUntil(done, { interval: 2, timeout: 60_000 });
 }
 
 /** Until a part of a running checkpoint lies in the store. */
 async function begun(): Promise<void> {
-  for (let tries = 0; tries < 2000; tries++) {
-    const names = fs.existsSync(work.at('store/tmp')) ? fs.readdirSync(work.at('store/tmp')) : [];
-    if (names.some((name) => (fs.statSync(work.at('store/tmp', name), { throwIfNoEntry: false })?.size ?? 0) > 0))
-      return;
-    await sleep(2);
-  }
-  throw new Error('no checkpoint began');
+  const tmp = work.at('store/tmp');
+  await until(() => {
+    const names = fs.existsSync(tmp) ? fs.readdirSync(tmp) : [];
+    return names.some((name) => (fs.statSync(`${tmp}/${name}`, { throwIfNoEntry: false })?.size ?? 0) > 0);
+  });
 }
 
 /** Shell commands with `$holdfast`, in the workplace, under `under`. */

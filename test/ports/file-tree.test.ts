@@ -18,7 +18,7 @@ import { createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { chooseFileTree } from '../../src/edge/host/choose-file-tree.ts';
 import { type LinuxCalls, loadLinuxCalls } from '../../src/edge/host/linux-calls.ts';
 import { createNativeFileTree, NativeFileTree } from '../../src/edge/host/native-file-tree.ts';
@@ -182,7 +182,14 @@ function statName(tree: FileTreeWriter, directory: Descriptor, name: string) {
 
 /** Waits until files are stamped with a later time than any before. */
 async function nextClockTick(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 25));
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-tick-'));
+  made.push(directory);
+  const stamp = (): bigint => {
+    writeFileSync(join(directory, 'stamp'), 'stamp');
+    return statSync(join(directory, 'stamp'), { bigint: true }).mtimeNs;
+  };
+  const before = stamp();
+  await vi.waitUntil(() => stamp() > before, { interval: 1, timeout: 10_000 });
 }
 
 afterAll(() => {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { createLaneStarter, type WorkerLanesOptions } from '../../src/edge/host/worker-lanes.ts';
 import { utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { HoldfastError } from '../../src/engine/model/errors.ts';
@@ -105,22 +105,29 @@ describe.each([
 
   test('leaves the bytes of a part alone until its consumer is done', async () => {
     const sums: string[] = [];
+    const lengths = Array.from({ length: 12 }, () => 500);
+    const slotCount = 3;
+    let arrived = 0;
+    let checked = 0;
     const pool = await start(
       lanes,
       {
         onPackPart: async ({ bytes }) => {
           const before = createHash('sha256').update(bytes).digest('hex');
-          await new Promise((resolve) => setTimeout(resolve, 5));
+          // As many more as there are slots for: the lane has been on.
+          const part = arrived++;
+          const filled = Math.min(lengths.length, part + slotCount);
+          await vi.waitUntil(() => arrived >= filled, { interval: 1, timeout: 10_000 });
           expect(createHash('sha256').update(bytes).digest('hex')).toBe(before);
-          sums.push(before);
+          sums[part] = before;
+          checked++;
         },
       },
       {},
-      { slotBytes: 500, slotCount: 3 },
+      { slotBytes: 500, slotCount },
     );
-    const lengths = Array.from({ length: 12 }, () => 500);
     await run(pool, last, { parts: lengths });
-    await expect.poll(() => sums.length).toBe(12);
+    await expect.poll(() => checked).toBe(12);
     const expected = lengths.map((length, part) =>
       createHash('sha256')
         .update(Uint8Array.from({ length }, (_, i) => toyByte(0, part, i)))
@@ -192,27 +199,27 @@ describe.each([
 describe('worker threads', () => {
   test('wait for the store: never more parts ahead than slots', async () => {
     const release: (() => void)[] = [];
-    const pool = await start(
-      1,
-      { onPackPart: () => new Promise((resolve) => release.push(resolve)) },
-      {},
-      { slotBytes: 10, slotCount: 3 },
-    );
+    let done = 0;
+    let aheadMax = 0;
+    const onPackPart = (): Promise<void> =>
+      new Promise((resolve) => {
+        release.push(resolve);
+        aheadMax = Math.max(aheadMax, release.length - done);
+      });
+    const pool = await start(1, { onPackPart }, {}, { slotBytes: 10, slotCount: 3 });
     let replied = false;
     const reply = run(pool, 0, { parts: Array.from({ length: 10 }, () => 10) }).then(() => {
       replied = true;
     });
-    let done = 0;
-    for (; done + 3 < 10; done++) {
-      await expect.poll(() => release.length).toBe(done + 3);
-      // Time enough to run ahead, if it could.
-      await new Promise((resolve) => setTimeout(resolve, 10));
-      expect([release.length, replied]).toEqual([done + 3, false]);
-      release[done]?.();
+    while (done + 3 < 10) {
+      await vi.waitUntil(() => release.length >= done + 3, { interval: 1, timeout: 10_000 });
+      expect(replied).toBe(false);
+      release[done++]?.();
     }
     await expect.poll(() => release.length).toBe(10);
     for (const finish of release.slice(done)) finish();
     await reply;
+    expect(aheadMax).toBe(3);
   });
 
   test('run beside each other and beside the caller', async () => {
@@ -263,10 +270,15 @@ describe('worker threads', () => {
   });
 
   test('end on close while they wait for a slot, and their jobs with E_ABORTED', async () => {
-    const pool = await start(1, { onPackPart: () => new Promise(() => {}) }, {}, { slotBytes: 10, slotCount: 2 });
+    let arrived = 0;
+    const onPackPart = (): Promise<void> => {
+      arrived++;
+      return new Promise(() => {});
+    };
+    const pool = await start(1, { onPackPart }, {}, { slotBytes: 10, slotCount: 2 });
     const job = run(pool, 0, { parts: Array.from({ length: 10 }, () => 10) });
     const outcome = expect(job).rejects.toMatchObject({ code: 'E_ABORTED' });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await expect.poll(() => arrived).toBe(2);
     const before = performance.now();
     await pool.close();
     await outcome;
