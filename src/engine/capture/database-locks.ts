@@ -244,8 +244,12 @@ export class DatabaseLocks {
       }
     } else {
       // In this order: a journal that is made from now on has nothing to roll back, since SHARED keeps its writer from the database.
-      if (locks.isExclusive(file, reservedByte, 1)) return undefined;
-      if (this.#isHot(directory, database.name)) {
+      const owned = (): boolean => locks.isExclusive(file, reservedByte, 1);
+      const isHot = (): boolean => this.#isHot(directory, database.name);
+      if (owned()) return undefined;
+      if (isHot()) {
+        // Or a transaction has begun since; one that ended again took its journal with it.
+        if (owned() || !isHot() || owned()) return undefined;
         database.reason = 'hot-journal';
         return undefined;
       }
@@ -254,7 +258,7 @@ export class DatabaseLocks {
     return { file, index, stats: this.#statsOf(database) };
   }
 
-  /** A journal that no living writer owns, and that would be rolled back by whoever opens the database next. */
+  /** A journal that, if no living writer owns it, is rolled back by whoever opens the database next. */
   #isHot(directory: Descriptor, name: Uint8Array): boolean {
     const { files } = this.#options;
     const journal = this.#openNamed(directory, nameWith(name, '-journal'));
