@@ -64,8 +64,13 @@ export class LineageLog {
     this.#access = access;
   }
 
-  /** All entries, void ones included, newest first; with `below`, those of lower slots. Objects that vanish meanwhile are left out. */
-  async *entries(options: Waiting & { readonly below?: Slot } = {}): AsyncGenerator<LogEntry> {
+  /**
+   * All entries, void ones included, newest first; with `below`, those of lower slots. Objects that vanish meanwhile are left out, and
+   * told: they were trimmed, so there is a newer checkpoint than was listed.
+   */
+  async *entries(
+    options: Waiting & { readonly below?: Slot; readonly onVanished?: (slot: Slot) => void } = {},
+  ): AsyncGenerator<LogEntry> {
     let above: LogRecord | undefined;
     let together = 1;
     for await (const page of this.#pages(options)) {
@@ -76,7 +81,10 @@ export class LineageLog {
         const readings = await Promise.all(batch.map((listed) => this.#readListed(listed, options)));
         for (const [i, { slot, info }] of batch.entries()) {
           const found = readings[i];
-          if (found === undefined) continue;
+          if (found === undefined) {
+            options.onVanished?.(slot);
+            continue;
+          }
           const reading = heldAgainst(found, above);
           if (reading.valid) above = reading.record;
           yield { slot, bytes: info.bytes, modifiedMs: info.modifiedMs, reading };

@@ -44,26 +44,38 @@ export async function resolveCheckpoint(
   return at.by === 'id' ? await byId(log, at.prefix, options) : await newestBy(log, at, options);
 }
 
+/** Lists again when a record was trimmed between its listing and its reading: the newest one is another by then. */
 async function newestBy(
   log: LineageLog,
   at: Extract<CheckpointSelector, { by: 'latest' | 'time' }>,
   options: ResolveOptions,
 ): Promise<LogRecord> {
-  let good = 0;
-  let anything = false;
-  for await (const { reading } of log.entries(options)) {
-    anything = true;
-    if (!reading.valid || !isGood(reading.record)) continue;
-    const { record } = reading;
-    if (at.by === 'latest' ? good === at.back : record.header.timeMs <= at.timeMs) return record;
-    good++;
+  const vanished = new Set<Slot>();
+  for (;;) {
+    let good = 0;
+    let anything = false;
+    let moved = false;
+    const onVanished = (slot: Slot): void => {
+      // A store that lists for good what it does not have must not keep anybody here.
+      if (!vanished.has(slot)) moved = true;
+      vanished.add(slot);
+    };
+    for await (const { reading } of log.entries({ ...options, onVanished })) {
+      anything = true;
+      if (moved) break;
+      if (!reading.valid || !isGood(reading.record)) continue;
+      const { record } = reading;
+      if (at.by === 'latest' ? good === at.back : record.header.timeMs <= at.timeMs) return record;
+      good++;
+    }
+    if (moved) continue;
+    if (good > 0) {
+      const what = at.by === 'latest' ? `only ${good} good checkpoints` : 'no good checkpoint that old';
+      throw new HoldfastError('E_NOT_FOUND', `${log.lineage} has ${what}`);
+    }
+    if (anything) throw new HoldfastError('E_EXPECTED_MISSING', `${log.lineage} has records but no good checkpoint`);
+    throw new HoldfastError('E_NOT_FOUND', `${log.lineage} has no checkpoint: nothing was ever stored there`);
   }
-  if (good > 0) {
-    const what = at.by === 'latest' ? `only ${good} good checkpoints` : 'no good checkpoint that old';
-    throw new HoldfastError('E_NOT_FOUND', `${log.lineage} has ${what}`);
-  }
-  if (anything) throw new HoldfastError('E_EXPECTED_MISSING', `${log.lineage} has records but no good checkpoint`);
-  throw new HoldfastError('E_NOT_FOUND', `${log.lineage} has no checkpoint: nothing was ever stored there`);
 }
 
 async function atSlot(log: LineageLog, slot: Slot, options: ResolveOptions): Promise<LogRecord> {

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { logKey } from '../../../src/engine/format/object-keys.ts';
 import { type Anchor, parseAnchor, parseSelector, resolveCheckpoint } from '../../../src/engine/lineage/resolve.ts';
 import { toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { recordIdText, toSlot } from '../../../src/engine/model/ids.ts';
@@ -33,6 +34,22 @@ describe('which checkpoint is meant', () => {
     expect(await slotAt(world, 'latest')).toBe(3);
     expect(await slotAt(world, 'latest~1')).toBe(2);
     await expect(slotAt(world, 'latest~2')).rejects.toMatchObject(rejected('E_NOT_FOUND', 'only 2'));
+  });
+
+  it('latest is looked for again when what was listed has been trimmed before it was read', async () => {
+    const world = await World.make();
+    const writer = await world.claim(new MemoryHolder('a'));
+    await checkpoint(writer);
+    const read = vi.spyOn(world.store, 'get').mockImplementationOnce(async () => {
+      // Meanwhile: a newer checkpoint, and a collector.
+      await checkpoint(writer);
+      await world.store.memory.delete(logKey(world.log.lineage, toSlot(2)));
+      return undefined;
+    });
+    expect(await slotAt(world, 'latest')).toBe(3);
+    // A store that lists it all the same is not asked for ever.
+    read.mockImplementation(async () => undefined);
+    await expect(slotAt(world, 'latest')).rejects.toMatchObject(rejected('E_NOT_FOUND', 'nothing was ever stored'));
   });
 
   it('a slot or an id names any checkpoint, suspect ones included, and nothing else', async () => {
