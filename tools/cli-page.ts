@@ -43,7 +43,7 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 
 | field of \`checkpoint\` and \`restore\` | meaning |
 |---|---|
-| \`root\` | 64 hexadecimal digits; equal roots of one lineage mean equal names, content and metadata |
+| \`root\` | 64 hexadecimal digits; equal roots of one lineage mean equal names, content and metadata; null for a dry run before a workload's first checkpoint |
 | \`slot\`, \`id\` | which checkpoint; null for a dry run |
 | \`files\`, \`entries\`, \`bytes\` | regular files (each further name of a file counts), all names, sum of sizes; of a restore all that is there at its end, also what was kept or written by an earlier run |
 | \`newBytes\` | content that was not stored yet, before compression; of a restore: content that this run wrote |

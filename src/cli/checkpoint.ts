@@ -9,17 +9,20 @@ import { readBase } from '../engine/lineage/base.ts';
 import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer.ts';
 import { LineageLog } from '../engine/lineage/log.ts';
-import { type DomainAccess, domainOf } from '../engine/lineage/repository.ts';
+import { openLog } from '../engine/lineage/open-log.ts';
+import { type DomainAccess, domainOf, type Repository, temporaryDomain } from '../engine/lineage/repository.ts';
 import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
+import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { Host } from './host.ts';
+import { MatchedGlobs } from './matched-globs.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { Warnings } from './warnings.ts';
-import { baseSource, formOf, isWithin, repositoryOf, stateDirectoryOf } from './session.ts';
+import { baseSource, formOf, isWithin, refuseNested, repositoryOf, stateDirectoryOf } from './session.ts';
 
 const mebibyte = 1024 * 1024;
 const phaseNames = {
@@ -37,18 +40,29 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const address = parsed.required('store');
   const dryRun = parsed.flag('dry-run');
   const stateDirectory = stateDirectoryOf(host, parsed);
-  const volumes = volumesOf(host, parsed, [await host.storePath(address), stateDirectory]);
+  const includes = new MatchedGlobs(parsed.list('include'));
+  const volumes = volumesOf(host, parsed, includes, [await host.storePath(address), stateDirectory]);
   const settings = settingsOf(host, parsed, volumes);
   const fileTree = await host.fileTree();
   for (const volume of volumes) assertReadable(fileTree.tree, volume);
+  refuseNested(fileTree.tree, 'checkpoint', volumes);
   const warnings = new Warnings();
   warnOfKey(host, parsed, volumes, warnings);
   await using store = await host.openWriter(address, { create: false });
   const repository = await repositoryOf(host, 'checkpoint', parsed, store);
   const { clock, random, signal } = host;
-  const access = await (dryRun
-    ? domainForDryRun(host, repository, lineage)
-    : repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal }));
+  const known = dryRun ? await knownDomain(host, store, repository, lineage) : undefined;
+  const access = dryRun
+    ? (known ?? temporaryDomain(repository, domainOf(lineage), random))
+    : await repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal });
+  const rootKnown = !dryRun || known !== undefined;
+  if (!rootKnown) {
+    warnings.add(
+      'W_ROOT_UNKNOWN',
+      `nothing was ever stored for ${domainOf(lineage)}: roots are made with its keys, which its first checkpoint makes`,
+      { lineage, domain: domainOf(lineage) },
+    );
+  }
   using compressor = await host.compressor();
   const laneCount = fileTree.sharedDescriptors ? settings.laneCount : 0;
   await using held = dryRun ? undefined : await host.openHolder({ stateDirectory, repository: repository.id, lineage });
@@ -83,7 +97,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const cache = dryRun
     ? temporary
     : await host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true, onFailure });
-  const known = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
+  const before = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
   let outcome: CaptureOutcome;
   try {
@@ -113,7 +127,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
             files,
             bytes: readBytes,
             // The passes after the first read next to nothing.
-            filesTotal: pass === 1 ? (known?.files ?? 0) : 0,
+            filesTotal: pass === 1 ? (before?.files ?? 0) : 0,
             bytesTotal: 0,
           }),
       },
@@ -122,9 +136,13 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   } finally {
     progress.end();
   }
+  for (const glob of includes.unmatched) {
+    warnings.add('W_NO_MATCH', `--include ${glob} matches nothing`, { option: 'include', glob });
+  }
   const seconds = (host.clock.monotonicMs() - started) / 1000;
   const facts = {
     lineage,
+    rootKnown,
     dryRun,
     sealed: !dryRun && parsed.flag('seal'),
     seconds,
@@ -135,7 +153,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     encryption: repository.encryption,
   };
   if (form === 'json') {
-    host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome), warnings: warnings.list })}\n`);
+    host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome, rootKnown), warnings: warnings.list })}\n`);
   } else {
     warnings.print(host);
     printSummary(host, outcome, facts);
@@ -144,22 +162,18 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
 }
 
 /** Roots are keyed: before its first checkpoint a workload has no keys, and a dry run makes none. */
-async function domainForDryRun(
-  host: Host,
-  repository: Awaited<ReturnType<typeof repositoryOf>>,
+async function knownDomain(
+  { signal }: Host,
+  store: ObjectReader,
+  repository: Repository,
   lineage: LineageName,
-): Promise<DomainAccess> {
+): Promise<DomainAccess | undefined> {
   try {
-    return await repository.openDomain(domainOf(lineage), { signal: host.signal });
-  } catch (cause) {
-    if (!isHoldfastError(cause, 'E_NOT_FOUND')) throw cause;
-    throw new HoldfastError(
-      'E_NOT_FOUND',
-      `nothing was ever stored under ${lineage}, so there is no root to compare with`,
-      {
-        remedy: 'Make the first checkpoint without --dry-run.',
-      },
-    );
+    return (await openLog(store, repository, lineage, { signal })).access;
+  } catch (error) {
+    // Records without their keys are no first boot.
+    if (!isHoldfastError(error, 'E_NOT_FOUND')) throw error;
+    return undefined;
   }
 }
 
@@ -195,7 +209,12 @@ function targetOf(
 }
 
 /** A checkpoint that held its own store or state would chase its own tail: they are left out by name. */
-function volumesOf(host: Host, parsed: Parsed, own: readonly (string | undefined)[]): VolumeSource[] {
+function volumesOf(
+  host: Host,
+  parsed: Parsed,
+  includes: MatchedGlobs,
+  own: readonly (string | undefined)[],
+): VolumeSource[] {
   if (parsed.positionals.length === 0) throw usage('checkpoint', 'no directory was given');
   const volumes: VolumeSource[] = [];
   for (const { name, path: given } of namedDirectories('checkpoint', parsed.positionals)) {
@@ -211,7 +230,7 @@ function volumesOf(host: Host, parsed: Parsed, own: readonly (string | undefined
       }
       if (isWithin(real, path)) inside.push(relative(path, real));
     }
-    volumes.push({ name, path, selection: without(selectionOf(parsed), inside) });
+    volumes.push({ name, path, selection: includes.watch(without(selectionOf(parsed), inside)) });
   }
   return volumes;
 }
@@ -331,12 +350,13 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
   };
 }
 
-function jsonOf(outcome: CaptureOutcome): object {
+/** `rootKnown` false: the roots were made with keys that are gone now, and are equal to no other. */
+function jsonOf(outcome: CaptureOutcome, rootKnown: boolean): object {
   const { committed, volumes } = outcome;
   const sum = (of: (volume: (typeof volumes)[number]) => number): number =>
     volumes.reduce((total, volume) => total + of(volume), 0);
   return {
-    root: toHex(outcome.root),
+    root: rootKnown ? toHex(outcome.root) : null,
     slot: committed?.slot ?? null,
     id: committed === undefined ? null : toHex(committed.id),
     digest: committed === undefined ? null : toHex(committed.digest),
@@ -361,7 +381,7 @@ function jsonOf(outcome: CaptureOutcome): object {
     volumes: Object.fromEntries(
       volumes.map(({ root, name, databases: _, ...volume }) => [
         name,
-        { root: toHex(root), ...volume, consistency: outcome.consistency },
+        { root: rootKnown ? toHex(root) : null, ...volume, consistency: outcome.consistency },
       ]),
     ),
   };
@@ -369,6 +389,7 @@ function jsonOf(outcome: CaptureOutcome): object {
 
 interface Facts {
   readonly lineage: LineageName;
+  readonly rootKnown: boolean;
   readonly dryRun: boolean;
   readonly sealed: boolean;
   readonly seconds: number;
@@ -404,7 +425,7 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
     `${styled(stdout, 'bold', head)} of ${facts.lineage}: ${formatFiles(files)}, ${formatBytes(bytes)}, ` +
       `${outcome.consistency}, in ${formatSeconds(facts.seconds)}\n`,
   );
-  stdout.write(`  root    ${toHex(outcome.root)}\n`);
+  if (facts.rootKnown) stdout.write(`  root    ${toHex(outcome.root)}\n`);
   if (committed !== undefined) {
     stdout.write(`  id      ${toHex(committed.id)}\n`);
     stdout.write(`  new     ${formatBytes(outcome.newBytes)}, stored as ${formatBytes(outcome.storedBytes)}\n`);

@@ -1,6 +1,7 @@
 /** `holdfast restore`: find the checkpoint, bring its volumes back, say whether they are equal. */
 import { join } from 'node:path';
 import { openLog } from '../engine/lineage/open-log.ts';
+import type { PassedRecord } from '../engine/lineage/resolve.ts';
 import { equalBytes, toHex } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
 import { toLineageName, toVolumeName, type VolumeName } from '../engine/model/ids.ts';
@@ -20,7 +21,7 @@ import type { Host } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
-import { formOf, isWithin, noArguments, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
+import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
 import { Warnings } from './warnings.ts';
 
 const phaseNames: Readonly<Record<RestoreProgress['phase'], string>> = {
@@ -46,17 +47,20 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   await using store = await host.openReader(address);
   const repository = await repositoryOf(host, 'restore', parsed, store);
   const { log, access } = await openLog(store, repository, lineage, { signal });
-  const source = await findCheckpoint(log, access, at, { signal });
+  const passed: PassedRecord[] = [];
+  const source = await findCheckpoint(log, access, at, { signal, onPassed: (record) => passed.push(record) });
   const targets = targetsOf(host, parsed, source);
   const own = [await host.storePath(address), stateDirectory];
   for (const { path } of targets) refuseOwn(host, path, own);
   const fileTree = await host.fileTree();
+  refuseNested(fileTree.tree, 'restore', targets);
   using compressor = await host.compressor();
   const laneCount = fileTree.sharedDescriptors ? lanesWanted : 0;
   const { slot } = source.record.header;
   const progress = showProgress(host, form === 'text');
   const volumeCount = targets.length;
   const warnings = new Warnings();
+  warnOfPassed(passed, source, warnings);
   let outcome: RehydrateOutcome;
   try {
     outcome = await rehydrate(
@@ -113,6 +117,11 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
     );
   } finally {
     progress.end();
+  }
+  for (const option of ['only', 'first'] as const) {
+    for (const glob of outcome.unmatched[option]) {
+      warnings.add('W_NO_MATCH', `--${option} ${glob} matches nothing`, { option, glob });
+    }
   }
   const seconds = (host.clock.monotonicMs() - started) / 1000;
   const equal = outcome.rootGot === undefined ? undefined : equalBytes(outcome.rootGot, outcome.rootExpected);
@@ -185,6 +194,21 @@ function refuseOwn(host: Host, path: string, own: readonly (string | undefined)[
       },
     );
   }
+}
+
+const passedNamed = 100;
+
+/** What was restored is perhaps not the newest that was ever stored. */
+function warnOfPassed(passed: readonly PassedRecord[], { lineage, record }: RestoreSource, warnings: Warnings): void {
+  const [newest] = passed;
+  if (newest === undefined) return;
+  const others = passed.length > 1 ? ` and ${formatCount(passed.length - 1)} more` : '';
+  warnings.add(
+    'W_RECORDS_PASSED',
+    `checkpoint ${record.header.slot} is not the newest record of ${lineage}: record ${newest.slot} does not count ` +
+      `(${newest.reason}: ${newest.detail})${others}; see holdfast ls --lineage ${lineage}`,
+    { count: passed.length, records: passed.slice(0, passedNamed) },
+  );
 }
 
 function sayFirst(host: Host, form: 'text' | 'json', { volume, files, bytes, seconds }: FirstComplete): void {

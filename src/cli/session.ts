@@ -9,6 +9,7 @@ import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../en
 import { HoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
+import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { NodeSource } from '../engine/tree/node-access.ts';
@@ -126,6 +127,43 @@ export function stateDirectoryOf(host: Host, parsed: Parsed): string {
   throw new HoldfastError('E_STATE_DIR', 'there is no home directory to keep state in', {
     remedy: 'Give a writable directory with --state-dir DIR.',
   });
+}
+
+/**
+ * E_USAGE when one volume's directory lies in another's: its files would be stored twice, and a restore into the same places would
+ * meet the one in the other. A file system of its own mounted there is no part of the outer volume.
+ */
+export function refuseNested(
+  files: FileTreeReader,
+  command: string,
+  volumes: readonly { readonly name: string; readonly path: string }[],
+): void {
+  for (const inner of volumes) {
+    for (const outer of volumes) {
+      if (inner === outer || !isWithin(inner.path, outer.path)) continue;
+      const [a, b] = [deviceOf(files, inner.path), deviceOf(files, outer.path)];
+      if (a !== undefined && b !== undefined && a !== b) continue;
+      throw usage(
+        command,
+        `volume ${inner.name} (${inner.path}) lies in volume ${outer.name} (${outer.path}): name directories that lie apart`,
+      );
+    }
+  }
+}
+
+/** Undefined when there is no such directory. */
+function deviceOf(files: FileTreeReader, path: string): bigint | undefined {
+  try {
+    const root = files.openRoot(path);
+    try {
+      return files.stat(root).device;
+    } finally {
+      files.close(root);
+    }
+  } catch (error) {
+    if (error instanceof FileTreeError) return undefined;
+    throw error;
+  }
 }
 
 /** Whether a path is that directory or lies below it. Both absolute. */

@@ -121,13 +121,14 @@ describe('the command line', () => {
   });
 
   it('several volumes are one set: one root, restored each into its directory', async () => {
-    const set = ['checkpoint', `data=${work.at('data')}`, `logs=${work.at('data/sub')}`, '--lineage', 'team/set/0'];
+    fs.cpSync(work.at('data/sub'), work.at('logs'), { recursive: true, preserveTimestamps: true });
+    const set = ['checkpoint', `data=${work.at('data')}`, `logs=${work.at('logs')}`, '--lineage', 'team/set/0'];
     const made = await work.json(set);
     expect(Object.keys(made['volumes'])).toEqual(['data', 'logs']);
     const lineage = ['--lineage', 'team/set/0'];
     const both = await work.json(['restore', '--target', work.at('both'), ...lineage]);
     expect(both).toMatchObject({ root: made['root'], verified: true });
-    expect(snapshotTree(work.at('both/logs'))).toEqual(snapshotTree(work.at('data/sub')));
+    expect(snapshotTree(work.at('both/logs'))).toEqual(snapshotTree(work.at('logs')));
     const dirs = [`data=${work.at('both/data')}`, `logs=${work.at('both/logs')}`];
     // Ended between the two volumes: the first is complete, the second is restored.
     fs.rmSync(work.at('both/logs'), { recursive: true });
@@ -143,7 +144,7 @@ describe('the command line', () => {
 
     const one = await work.json(['restore', '--volume', 'logs', '--target', work.at('one'), ...lineage]);
     expect(Object.keys(one['volumes'])).toEqual(['logs']);
-    expect(snapshotTree(work.at('one'))).toEqual(snapshotTree(work.at('data/sub')));
+    expect(snapshotTree(work.at('one'))).toEqual(snapshotTree(work.at('logs')));
     const named = ['--target', `logs=${work.at('named')}`];
     expect(Object.keys((await work.json(['restore', ...named, ...lineage]))['volumes'])).toEqual(['logs']);
     expect(await work.error(['restore', '--target', `nope=${work.at('x')}`, ...lineage])).toMatchObject({
@@ -270,9 +271,88 @@ describe('the command line', () => {
     expect(both.stderr).not.toContain('\x1b[');
   });
 
-  it('a dry run without a first checkpoint has nothing to compare with', async () => {
-    const error = await work.error(['checkpoint', work.at('data'), '--dry-run', '--lineage', 'new/one']);
-    expect(error).toMatchObject({ code: 'E_NOT_FOUND', exit: 17 });
+  it('a dry run before the first checkpoint counts, and says that the root cannot be known yet', async () => {
+    const before = snapshotTree(work.at('store'));
+    const dry = await work.json(['checkpoint', work.at('data'), '--dry-run', '--lineage', 'new/one']);
+    expect(dry).toMatchObject({ root: null, slot: null, files: 3, bytes: 3_000_005, newBytes: 3_000_005 });
+    expect(dry).toMatchObject({ warnings: [{ code: 'W_ROOT_UNKNOWN' }], volumes: { data: { root: null } } });
+    const text = await work.run(['checkpoint', work.at('data'), '--dry-run', '--lineage', 'new/one']);
+    expect(text.stdout).not.toContain('root');
+    expect(text.stderr).toMatch(/^warning nothing was ever stored for new: /);
+    expect(snapshotTree(work.at('store'))).toEqual(before);
     expect(fs.readdirSync(work.at('state', 'tmp'))).toEqual([]);
+    // Another replica of a workload that has keys.
+    expect((await work.json(['checkpoint', work.at('back'), '--dry-run', '--lineage', 'team/app/7']))['root']).toMatch(
+      hex64,
+    );
+  });
+
+  it('volumes that lie in each other are refused, before anything is made or touched', async () => {
+    const nested = [`data=${work.at('data')}`, `logs=${work.at('data/sub')}`];
+    const refused = { code: 'E_USAGE', message: expect.stringContaining('volume logs') };
+    expect(await work.error(['checkpoint', ...nested, '--lineage', 'team/nested/0'])).toMatchObject(refused);
+    expect(await work.error(['ls', '--lineage', 'team/nested/0'])).toMatchObject({ code: 'E_NOT_FOUND' });
+    const targets = ['--target', `data=${work.at('nest')}`, '--target', `logs=${work.at('nest/logs')}`];
+    expect(await work.error(['restore', ...targets, '--lineage', 'team/set/0'])).toMatchObject(refused);
+    expect(fs.existsSync(work.at('nest'))).toBe(false);
+  });
+
+  it('a target that is no directory is told as such, and not touched', async () => {
+    fs.writeFileSync(work.at('file'), 'mine');
+    fs.symlinkSync(work.at('loop'), work.at('loop'));
+    for (const target of ['file', 'file/below', 'loop/below']) {
+      const error = await work.error(['restore', '--target', work.at(target)]);
+      expect(error).toMatchObject({ code: 'E_TARGET_NOT_DIRECTORY', exit: 30 });
+      expect(error['message']).toContain(target);
+    }
+    expect(fs.readFileSync(work.at('file'), 'utf8')).toBe('mine');
+  });
+
+  it('globs that match nothing are named', async () => {
+    const globs = ['--only', 'smal', '--only', 'sub', '--only', 'sub/linked', '--first', 'nothing/*'];
+    const ran = await work.run(['restore', '--target', work.at('globs'), '--at', '2', ...globs, '--output', 'json']);
+    const part: JsonObject = JSON.parse(ran.stdout);
+    expect(part['warnings'].map(({ code, details }: JsonObject) => [code, details['option'], details['glob']])).toEqual(
+      [
+        ['W_NO_MATCH', 'only', 'smal'],
+        ['W_NO_MATCH', 'first', 'nothing/*'],
+      ],
+    );
+    const text = await work.run(['restore', '--target', work.at('globs2'), '--at', '2', '--only', 'smal']);
+    expect(text).toMatchObject({ code: 0, stderr: 'warning --only smal matches nothing\n' });
+    const picked = ['checkpoint', work.at('data'), '--lineage', 'team/picked/0'];
+    const include = await work.json([...picked, '--include', 'sub/**', '--include', '*.txt']);
+    expect(include['warnings']).toMatchObject([{ code: 'W_NO_MATCH', details: { option: 'include', glob: '*.txt' } }]);
+    expect((await work.json([...picked, '--include', 'sub/**']))['warnings']).toEqual([]);
+  });
+
+  it('a restore of the newest says when newer records do not count', async () => {
+    const lineage = ['--lineage', 'team/passed/0'];
+    await work.json(['checkpoint', work.at('data'), ...lineage]);
+    await work.json(['checkpoint', work.at('data'), ...lineage]);
+    const clean = await work.json(['restore', '--target', work.at('clean'), ...lineage]);
+    expect(clean).toMatchObject({ slot: 3, warnings: [] });
+    const log = execFileSync('find', [work.at('store'), '-path', '*passed*/log/*', '-type', 'f'])
+      .toString()
+      .trim();
+    const [newest = ''] = log.split('\n').sort();
+    const bytes = fs.readFileSync(newest);
+    bytes[bytes.length - 10] = (bytes[bytes.length - 10] as number) ^ 1;
+    fs.chmodSync(newest, 0o600);
+    fs.writeFileSync(newest, bytes);
+    const passed = await work.json(['restore', '--target', work.at('passed'), ...lineage]);
+    expect(passed).toMatchObject({
+      slot: 2,
+      verified: true,
+      warnings: [{ code: 'W_RECORDS_PASSED', details: { count: 1, records: [{ slot: 3 }] } }],
+    });
+    // Who names the checkpoint knows which one it is.
+    expect(await work.json(['restore', '--at', '2', '--target', work.at('passed2'), ...lineage])).toMatchObject({
+      warnings: [],
+    });
+    const text = await work.run(['restore', '--target', work.at('passed3'), ...lineage]);
+    expect(text.stderr).toMatch(
+      /^warning checkpoint 2 is not the newest record of team\/passed\/0: record 3 does not /,
+    );
   });
 });

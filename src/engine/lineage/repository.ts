@@ -78,6 +78,17 @@ export function domainOf(lineage: LineageName): string {
   return at < 0 ? lineage : lineage.slice(0, at);
 }
 
+/** Keys that no store ever sees, for computing what a first checkpoint would hold. Their roots are equal to no other. */
+export function temporaryDomain(
+  { id, encryption }: Pick<Repository, 'id' | 'encryption'>,
+  domain: string,
+  random: RandomSource,
+): DomainAccess {
+  const keys = deriveDomainKeys(random.bytes(secretBytes));
+  const dataKey = toDataKey(1, encryption === 'none' ? undefined : random.bytes(secretBytes), keys.plainTagKey);
+  return { repository: id, domain, keys, dataKey, dataKeys: [dataKey], publicKey: publicKeyOf(keys.signingSeed) };
+}
+
 /**
  * Makes the repository of an empty store. E_REPOSITORY_EXISTS when there is one; E_KEY_MISSING or E_ENCRYPTION_MISMATCH unless
  * it is either encrypted and has a key, or neither.

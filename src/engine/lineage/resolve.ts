@@ -25,8 +25,18 @@ export interface Anchor {
   readonly digest: Uint8Array;
 }
 
+/** A record above the one that was chosen, which did not count. */
+export interface PassedRecord {
+  readonly slot: Slot;
+  /** Why it is void, or `suspect` of a checkpoint that nobody released. */
+  readonly reason: string;
+  readonly detail: string;
+}
+
 export interface ResolveOptions {
   readonly expect?: Anchor | undefined;
+  /** Told, newest first, what was passed over on the way to the newest, which somebody may have expected to be it. */
+  readonly onPassed?: ((passed: PassedRecord) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -60,12 +70,23 @@ async function newestBy(
       if (!vanished.has(slot)) moved = true;
       vanished.add(slot);
     };
-    for await (const { reading } of log.entries({ ...options, onVanished })) {
+    const passed: PassedRecord[] = [];
+    for await (const { slot, reading } of log.entries({ ...options, onVanished })) {
       anything = true;
       if (moved) break;
-      if (!reading.valid || !isGood(reading.record)) continue;
+      if (!reading.valid) {
+        passed.push({ slot, reason: reading.reason, detail: reading.detail });
+        continue;
+      }
       const { record } = reading;
-      if (at.by === 'latest' ? good === at.back : record.header.timeMs <= at.timeMs) return record;
+      if (!isGood(record)) {
+        if (record.header.kind === 'CHECKPOINT') passed.push({ slot, reason: 'suspect', detail: 'not to rely on' });
+        continue;
+      }
+      if (at.by === 'latest' ? good === at.back : record.header.timeMs <= at.timeMs) {
+        for (const one of passed) options.onPassed?.(one);
+        return record;
+      }
       good++;
     }
     if (moved) continue;

@@ -42,6 +42,7 @@ export type ErrorCode =
   | 'E_HOSTILE'
   | 'E_UNFENCED'
   | 'E_LOST'
+  | 'E_TARGET_NOT_DIRECTORY'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -189,6 +190,11 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     exit: 28,
     remedy:
       'All but what the store has lost was restored; take what is named from another checkpoint or a second copy.',
+  },
+  E_TARGET_NOT_DIRECTORY: {
+    kind: 'settings',
+    exit: 30,
+    remedy: 'Name a directory, or a path that does not exist yet; nothing was touched.',
   },
   E_ABORTED: {
     kind: 'retry',

@@ -159,6 +159,8 @@ export interface RehydrateOutcome {
   readonly seconds: number;
   /** Files are missing: there was damage and `continueOnDamage`. */
   readonly incomplete: boolean;
+  /** Globs that match no name of any volume that was restored. */
+  readonly unmatched: { readonly only: readonly string[]; readonly first: readonly string[] };
 }
 
 export interface RehydrateOptions {
@@ -177,7 +179,7 @@ const coarseClockMs = 10;
  * sizes and times, is complete already and not touched: so a restore of several volumes, or one whose end was not seen, can
  * be repeated.
  *
- * Throws HoldfastError: E_TARGET_NOT_EMPTY, E_TARGET_IO, E_TARGET_FULL; E_DAMAGED, naming objects and the files they cost, after
+ * Throws HoldfastError: E_TARGET_NOT_DIRECTORY, E_TARGET_NOT_EMPTY, E_TARGET_IO, E_TARGET_FULL; E_DAMAGED, naming objects and the files they cost, after
  * everything else was restored; E_HOSTILE; E_NOT_FOUND, E_USAGE, E_LIMIT, E_STORE_*, E_STATE_DIR, E_ABORTED. After an error the
  * same call resumes.
  */
@@ -208,6 +210,7 @@ export async function rehydrate(
     bytes: volumes.reduce((sum, { volume }) => sum + volume.root.sums.bytes, 0),
   });
   const restored: RestoredVolume[] = [];
+  let unmatched: RehydrateOutcome['unmatched'];
   try {
     for (const { target, volume } of volumes) {
       const segments = segmentsOf(source, ports, { cacheBytes: metadataCacheBytes, signal });
@@ -222,6 +225,11 @@ export async function rehydrate(
       });
       restored.push(await run.run());
     }
+    const roots = volumes.map(({ volume }) => volume.root);
+    unmatched = {
+      only: await unmatchedIn(ports, source, roots, only, signal),
+      first: await unmatchedIn(ports, source, roots, first, signal),
+    };
   } catch (error) {
     if (signal?.aborted === true && !isHoldfastError(error)) {
       throw new HoldfastError('E_ABORTED', 'the restore was interrupted', { cause: error });
@@ -245,7 +253,34 @@ export async function rehydrate(
     newBytes: sum(restored, ({ newBytes }) => newBytes),
     seconds: (ports.clock.monotonicMs() - started) / 1000,
     incomplete: restored.some(({ damage }) => damage !== undefined),
+    unmatched,
   };
+}
+
+/** Those of the globs that match nothing: looked for by themselves, since below a match of another they were not asked about. */
+async function unmatchedIn(
+  ports: RehydratePorts,
+  source: RestoreSource,
+  roots: readonly TreeRoot[],
+  globs: PathGlobs,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  const left = globs.unmatched();
+  if (left.length === 0) return left;
+  const again = pathGlobs(left);
+  const ranges = again.ranges ?? [{ range: {} }];
+  for (const root of roots) {
+    const segments = segmentsOf(source, ports, { cacheBytes: metadataCacheBytes, signal });
+    for (const { range } of ranges) {
+      for await (const { leaf, ...step } of walkTree(root, segments, source.access.keys, range)) {
+        signal?.throwIfAborted();
+        if (leaf === undefined || !('from' in step)) continue;
+        for (let i = step.from; i < step.to; i++) again.matches(leaf.key(i));
+        if (again.unmatched().length === 0) return [];
+      }
+    }
+  }
+  return again.unmatched();
 }
 
 function rootOfSet({ access }: RestoreSource, volumes: readonly RestoredVolume[]): Uint8Array | undefined {
@@ -313,10 +348,11 @@ class VolumeRun {
     } catch (error) {
       const known = error instanceof FileTreeError && ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP'].includes(error.errno);
       if (!known) throw targetError(error, undefined);
-      throw new HoldfastError('E_TARGET_IO', `cannot open or make the target ${target.path}: ${error.errno}`, {
-        cause: error,
-        details: { path: target.path, errno: error.errno },
-      });
+      throw new HoldfastError(
+        'E_TARGET_NOT_DIRECTORY',
+        `the target ${target.path} is no directory and cannot become one: ${error.errno}`,
+        { cause: error, details: { path: target.path, errno: error.errno } },
+      );
     }
     try {
       const complete = await this.#alreadyRestored(root);

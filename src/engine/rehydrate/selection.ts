@@ -12,6 +12,8 @@ export interface PathGlobs {
   matches(key: Uint8Array): boolean;
   /** The path or one of its parents matches. */
   matchesAtOrBelow(key: Uint8Array): boolean;
+  /** Patterns that no path has matched yet of those that were asked about; a path below a match may never be asked about. */
+  unmatched(): readonly string[];
   /** Ranges that hold every match, ascending, apart from each other; undefined when only a whole walk finds them all. */
   readonly ranges: readonly { readonly prefix: Uint8Array; readonly range: KeyRange }[] | undefined;
 }
@@ -19,7 +21,11 @@ export interface PathGlobs {
 /** E_USAGE for a broken pattern. */
 export function pathGlobs(patterns: readonly string[]): PathGlobs {
   const expressions = patterns.map(globExpression);
-  const matchesText = (path: string): boolean => expressions.some((expression) => expression.test(path));
+  const pending = new Map(patterns.map((pattern, i) => [pattern, expressions[i] as RegExp]));
+  const matchesText = (path: string): boolean => {
+    for (const [pattern, expression] of pending) if (expression.test(path)) pending.delete(pattern);
+    return expressions.some((expression) => expression.test(path));
+  };
   return {
     signature: patterns.length === 0 ? '' : JSON.stringify(patterns),
     none: patterns.length === 0,
@@ -32,6 +38,7 @@ export function pathGlobs(patterns: readonly string[]): PathGlobs {
       }
       return false;
     },
+    unmatched: () => [...pending.keys()],
     ranges: rangesOf(patterns.map(globKeyPrefix)),
   };
 }
