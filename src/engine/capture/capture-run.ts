@@ -203,6 +203,7 @@ export class CaptureRun {
         readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
         previous,
         next,
+        unreadBefore: volume.last?.skipped.get('unreadable'),
         freshFromMs: clock.nowMs() - coarseClockMs,
         distrustContent: this.#pass === 1 && previous !== undefined && !writeback,
         volatileStored: volume.volatileStored,

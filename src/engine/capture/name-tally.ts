@@ -11,4 +11,13 @@ export class NameTally {
     this.count++;
     if (this.names.length < namesKept) this.names.push(displayPath(key));
   }
+
+  /** Adds what another tally has and neither this one nor `but`, as far as names are kept. */
+  addMissing(other: NameTally, but: NameTally | undefined): void {
+    for (const name of other.names) {
+      if (this.names.includes(name) || but?.names.includes(name)) continue;
+      this.count++;
+      if (this.names.length < namesKept) this.names.push(name);
+    }
+  }
 }

@@ -52,6 +52,8 @@ export interface VolumePassRequest {
   readonly readable: (place: Place) => boolean;
   readonly previous: ScanCacheReader | undefined;
   readonly next: ScanCacheWriter | undefined;
+  /** What the pass before could not read. */
+  readonly unreadBefore: NameTally | undefined;
   readonly freshFromMs: number;
   readonly distrustContent: boolean;
   /** As display text: wal-indexes that passes of this capture have stored. They are kept, and those of this pass are added. */
@@ -291,5 +293,11 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     for (const pending of window) releaseOperations(pending.operations);
   }
   request.progress.onScan(totals);
+  if (request.unreadBefore !== undefined) {
+    // A directory that could not be listed then was compared with nothing now: what left it since its stat was not seen to go.
+    const unread = skipped.get('unreadable');
+    moved.addMissing(request.unreadBefore, unread);
+    unsettled.addMissing(request.unreadBefore, unread);
+  }
   return { totals, moved, fuzzy, volatile, unproven, unsettled, skipped, mapped, readNames, readBytes, newBytes };
 }

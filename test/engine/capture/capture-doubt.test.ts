@@ -111,6 +111,31 @@ describe('a checkpoint that did not converge', () => {
   });
 });
 
+describe('a directory that could be listed only in the last pass', () => {
+  test.each([
+    ['emptied', ['c/one', 'c/two']],
+    ['changed', ['c/two']],
+  ])('is in doubt when it was %s meanwhile', async (_, gone) => {
+    const { clock, disk, files, pod } = await onDisk();
+    files.failCall('list', 'EIO', { path: 'c' });
+    let listed = 0;
+    files.beforeCall = ({ operation, path }) => {
+      // After the listing of the directory above, which has its stat.
+      if (operation !== 'list' || path !== 'c' || ++listed !== 2) return;
+      clock.ms += 1000;
+      for (const name of gone) disk.remove(name);
+    };
+    const outcome = await pod.capture({ extraPassesMax: 1 });
+    expect([outcome.consistency, outcome.incomplete]).toEqual(['fuzzy', false]);
+    expect(outcome.volumes[0]?.fuzzyNames).toContain('c');
+    files.beforeCall = undefined;
+    clock.ms += 60_000;
+    const settled = await pod.capture();
+    expect([settled.consistency, settled.volumes[0]?.fuzzyCount]).toEqual(['converged', 0]);
+    expect(toHex(settled.root)).toBe(await freshRoot(pod, disk, {}));
+  });
+});
+
 describe('whatever moves during a capture, its tree stays one that can be restored', () => {
   test('a directory that is gone before its own entry is read still stands above what was read in it', async () => {
     const { disk, files, pod } = await onDisk();
