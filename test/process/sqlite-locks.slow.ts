@@ -134,6 +134,19 @@ test.runIf(mounts)('a database is held through a mount that is read-only', async
   await writer.next();
 });
 
+test('what is volatile is said by checkpoint, show and restore', async () => {
+  await using writer = await startWriter('wal');
+  await writer.next();
+  const volatile = 'volatile 1  ledger.db-shm';
+  expect((await work.run(['checkpoint', data])).stdout).toContain(volatile);
+  expect((await work.run(['show'])).stdout).toContain(volatile);
+  expect((await work.run(['restore', '--target', work.at('all')])).stdout).toContain(volatile);
+  const some = await work.json(['restore', '--target', work.at('some'), '--only', '*.db', '--only', '*-wal']);
+  expect(some['volumes']).toMatchObject({ data: { volatileCount: 0, volatileNames: [] } });
+  const index = await work.json(['restore', '--target', work.at('index'), '--only', '*-shm']);
+  expect(index['volumes']).toMatchObject({ data: { volatileCount: 1, volatileNames: ['ledger.db-shm'] } });
+});
+
 test('without system calls it is said that nothing was held', async () => {
   await using writer = await startWriter('wal');
   const made = await work.json(['checkpoint', data, '--sqlite-locks'], { env: { HOLDFAST_FILE_TREE: 'node' } });

@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -44,9 +45,11 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
     root = files.openRoot(folder);
   });
   afterEach(() => {
-    expect([...open], 'descriptors left open').toEqual([]);
+    const left = [...open];
+    open.clear();
     files.close(root);
     rmSync(folder, { recursive: true });
+    expect(left, 'descriptors left open').toEqual([]);
   });
 
   const walks = (): readonly FileWalk[] => [
@@ -164,6 +167,34 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
     await sqlite.run("INSERT INTO t VALUES ('second')", 'close');
     await disturbed.settle(walks());
     expect(disturbed.outcomes(0)).toMatchObject([{ locked: false, reason: 'moved' }]);
+  });
+
+  test('whose WAL a crash left behind are still unless somebody opens them, even to read', async () => {
+    const crashed = await started('app.db', 'wal');
+    await crashed.kill();
+    rmSync(join(folder, 'app.db-shm'));
+    const locks = make();
+    await locks.hold(walks());
+    await using reader = new SqliteProcess(join(folder, 'app.db'));
+    expect(await reader.run('SELECT a FROM t')).toEqual([{ a: 'first' }]);
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toMatchObject([{ mode: 'wal', locked: false, reason: 'moved' }]);
+  });
+
+  test('whose wal-index came or was replaced meanwhile were open to others', async () => {
+    const crashed = await started('app.db', 'wal');
+    await crashed.kill();
+    const index = join(folder, 'app.db-shm');
+    const bytes = readFileSync(index);
+    for (const before of ['there', 'absent']) {
+      if (before === 'absent') rmSync(index);
+      const locks = make();
+      await locks.hold(walks());
+      writeFileSync(join(folder, 'other'), bytes);
+      renameSync(join(folder, 'other'), index);
+      await locks.settle(walks());
+      expect(locks.outcomes(0), before).toMatchObject([{ mode: 'wal', locked: false, reason: 'moved' }]);
+    }
   });
 
   test('with a hot journal are left alone: readers roll it back', async () => {
