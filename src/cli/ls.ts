@@ -10,7 +10,7 @@ import type { ObjectReader } from '../engine/ports/object-store.ts';
 import { headerJson, shortTime, storedBytesOf } from './describe-record.ts';
 import type { Host } from './host.ts';
 import type { Parsed } from './options.ts';
-import { formatBytes, formatCount, printTable, styled } from './print.ts';
+import { formatBytes, formatCount, printable, printTable, styled } from './print.ts';
 import { formOf, noArguments, openLineage, repositoryOf } from './session.ts';
 
 export async function ls(host: Host, parsed: Parsed): Promise<number> {
@@ -36,6 +36,7 @@ async function listAll(host: Host, parsed: Parsed): Promise<number> {
   for await (const { lineage, prefix } of listLineages(store, { signal: host.signal })) {
     rows.push(await rowOf(host, store, repository, lineage, prefix));
   }
+  rows.sort(byName);
   const failed = rows.find(({ error }) => error !== undefined)?.error;
   if (form === 'json') {
     const lineages = rows.map(rowJson);
@@ -51,6 +52,16 @@ async function listAll(host: Host, parsed: Parsed): Promise<number> {
     ]);
   }
   return failed?.exit ?? 0;
+}
+
+const numbersByValue = new Intl.Collator('en', { numeric: true });
+
+/** Replica 10 comes after replica 9. Names that the keys do not tell come last. */
+function byName(a: LineageRow, b: LineageRow): number {
+  if (a.lineage === undefined || b.lineage === undefined) {
+    return Number(a.lineage === undefined) - Number(b.lineage === undefined) || (a.prefix < b.prefix ? -1 : 1);
+  }
+  return numbersByValue.compare(a.lineage, b.lineage) || (a.lineage < b.lineage ? -1 : 1);
 }
 
 async function rowOf(
@@ -153,7 +164,7 @@ async function listOne(host: Host, parsed: Parsed): Promise<number> {
       : head.header.kind === 'SEAL'
         ? 'sealed'
         : `held by ${head.header.holderName}`;
-  host.stdout.write(styled(host.stdout, 'dim', `${lineage}: ${state}\n`));
+  host.stdout.write(styled(host.stdout, 'dim', `${lineage}: ${printable(state)}\n`));
   return 0;
 }
 

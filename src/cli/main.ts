@@ -11,7 +11,7 @@ import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
 import type { RetryNotice } from '../edge/store/s3/request-policy.ts';
 import { toKeyPart } from '../engine/format/object-keys.ts';
-import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Host, Output } from './host.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
@@ -21,7 +21,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => interrupt.abort(new HoldfastError('E_ABORTED', `interrupted by ${signal}`)));
 }
 
-function outputOf(stream: NodeJS.WriteStream): Output {
+function outputOf(stream: NodeJS.WriteStream, onLost: (error: NodeJS.ErrnoException) => void): Output {
+  const writable = new Writable(stream, onLost);
   const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
   const isTerminal = stream.isTTY === true;
   return {
@@ -32,9 +33,37 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     colours:
       (NO_COLOR === undefined || NO_COLOR === '') &&
       ((isTerminal && TERM !== 'dumb') || (FORCE_COLOR !== undefined && FORCE_COLOR !== '0')),
-    write: (text) =>
-      stream.write(text) ? undefined : new Promise<void>((resolve) => void stream.once('drain', resolve)),
+    write: (text) => writable.write(text),
   };
+}
+
+/** One waiter for all that wait, and nothing more once the reader is gone: a stream that failed takes nothing and never drains. */
+class Writable {
+  readonly #stream: NodeJS.WriteStream;
+  #draining: Promise<void> | undefined;
+  #lost = false;
+
+  /** `onLost` decides whether the process goes on without this stream. */
+  constructor(stream: NodeJS.WriteStream, onLost: (error: NodeJS.ErrnoException) => void) {
+    this.#stream = stream;
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      this.#lost = true;
+      onLost(error);
+    });
+  }
+
+  write(text: string | Uint8Array): Promise<void> | undefined {
+    if (this.#lost || this.#stream.write(text)) return undefined;
+    this.#draining ??= new Promise((resolve) => {
+      const done = (): void => {
+        this.#stream.off('drain', done).off('error', done);
+        this.#draining = undefined;
+        resolve();
+      };
+      this.#stream.once('drain', done).once('error', done);
+    });
+    return this.#draining;
+  }
 }
 
 function storeModules(): Promise<
@@ -122,8 +151,20 @@ function orWithout<Cache>(onFailure: (error: HoldfastError) => void, make: () =>
   }
 }
 
-// A reader that went away, such as head, is not our failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+const listings: ReadonlySet<string | undefined> = new Set(['ls', 'show', 'cat', 'diff']);
+
+/**
+ * A reader that went away, such as head, is not our failure: what only lists ends, and what does work goes on to its end, which its
+ * exit code still tells. An output that cannot be written for another reason is said.
+ */
+function onOutputLost(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') {
+    if (listings.has(process.argv[2])) process.exit(0);
+    return;
+  }
+  process.stderr.write(`error E_LIMIT: the output cannot be written: ${error.code}\n  Give it a place with room.\n`);
+  process.exit(errorCatalogue.E_LIMIT.exit);
+}
 
 const exactly = process.env['HOLDFAST_FILE_TREE'] as FileTreeName | undefined;
 const host: Host = {
@@ -131,8 +172,8 @@ const host: Host = {
   workingDirectory: process.cwd(),
   hostName: hostname(),
   version,
-  stdout: outputOf(process.stdout),
-  stderr: outputOf(process.stderr),
+  stdout: outputOf(process.stdout, onOutputLost),
+  stderr: outputOf(process.stderr, () => undefined),
   clock: systemClock,
   random: systemRandom,
   parallelism: availableParallelism(),

@@ -38,12 +38,37 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/**
+ * Text of others as it may stand at a terminal: whatever would move its cursor, colour it or turn its direction is shown as `\\xNN` or
+ * `\\u{NNNN}`. Names of files are so already.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    const code = (character.codePointAt(0) as number).toString(16);
+    return code.length <= 2 ? `\\x${code.padStart(2, '0')}` : `\\u{${code}}`;
+  });
+}
+
+/** The beginning and the end of what is longer. */
+export function shorten(text: string, max: number): string {
+  if (text.length <= max) return text;
+  const end = Math.floor((max - 1) / 2);
+  return `${text.slice(0, max - 1 - end)}…${text.slice(text.length - end)}`;
+}
+
+const cellMax = 100;
+const nameMax = 200;
+
 /** Columns as wide as they must be; numbers stand to the right. The first row is the head. */
 export function printTable(
   output: Output,
-  rows: readonly (readonly string[])[],
+  texts: readonly (readonly string[])[],
   { head = true }: { readonly head?: boolean } = {},
 ): void {
+  // The first column names what the row is about, and is there to be copied.
+  const rows = texts.map((row) =>
+    row.map((cell, i) => (head && i > 0 ? shorten(printable(cell), cellMax) : printable(cell))),
+  );
   const widths: number[] = [];
   for (const row of rows) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
   const numeric = widths.map(
@@ -58,7 +83,10 @@ export function printTable(
 }
 
 export function shortList(names: readonly string[], count: number): string {
-  const shown = names.slice(0, 5).join(', ');
+  const shown = names
+    .slice(0, 5)
+    .map((name) => shorten(printable(name), nameMax))
+    .join(', ');
   return count > 5 ? `${shown}, …` : shown;
 }
 
@@ -70,15 +98,15 @@ export function printError(host: Host, error: HoldfastError, json: boolean): voi
     stderr.write(`${JSON.stringify({ error: { code, kind, exit, message, remedy, details } })}\n`);
     return;
   }
-  stderr.write(`${styled(stderr, ['red', 'bold'], 'error')} ${error.code}: ${error.message}\n`);
+  stderr.write(`${styled(stderr, ['red', 'bold'], 'error')} ${error.code}: ${printable(error.message)}\n`);
   let said = error.message;
   for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
     // A defect comes with its stack below; and a wrapper often says what it wraps.
     if (error.code === 'E_INTERNAL') break;
-    if (!said.includes(cause.message)) stderr.write(`  because: ${cause.message}\n`);
+    if (!said.includes(cause.message)) stderr.write(`  because: ${printable(cause.message)}\n`);
     said = cause.message;
   }
-  stderr.write(`  ${error.remedy}\n`);
+  stderr.write(`  ${printable(error.remedy)}\n`);
   if (error.code === 'E_INTERNAL') {
     const stack = (error.cause instanceof Error ? error.cause.stack : undefined) ?? error.stack ?? '';
     stderr.write(`${stack}\n`);

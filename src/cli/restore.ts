@@ -19,7 +19,7 @@ import { pathGlobs } from '../engine/rehydrate/selection.ts';
 import { shortTime, timeText } from './describe-record.ts';
 import type { Host } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
-import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
+import { formatBytes, formatCount, formatFiles, formatSeconds, printable, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
 import { Warnings } from './warnings.ts';
@@ -311,7 +311,7 @@ function printSummary(
   );
   for (const volume of outcome.volumes) {
     const { name, path, kept, removed, degraded, damage } = volume;
-    stdout.write(`  ${name}  ${path}\n`);
+    stdout.write(`  ${name}  ${printable(path)}\n`);
     const note = (colour: 'yellow' | 'red', what: string, count: number, names: readonly string[]): void => {
       if (count === 0) return;
       stdout.write(`    ${styled(stdout, colour, `${what} ${formatCount(count)}`)}  ${shortList(names, count)}\n`);

@@ -1,6 +1,6 @@
 /** What a command did well, and its user should still know: a line each on stderr, or `warnings` of the JSON. */
 import type { Host } from './host.ts';
-import { styled } from './print.ts';
+import { printable, styled } from './print.ts';
 
 /** Every code with what it means; docs/cli.md lists the same. */
 export const warningCatalogue = {
@@ -27,6 +27,6 @@ export class Warnings {
   }
 
   print({ stderr }: Host): void {
-    for (const { message } of this.list) stderr.write(`${styled(stderr, 'yellow', 'warning')} ${message}\n`);
+    for (const { message } of this.list) stderr.write(`${styled(stderr, 'yellow', 'warning')} ${printable(message)}\n`);
   }
 }

@@ -355,4 +355,71 @@ describe('the command line', () => {
       /^warning checkpoint 2 is not the newest record of team\/passed\/0: record 3 does not /,
     );
   });
+
+  it('a reader that goes away ends a listing quietly, and never the work', async () => {
+    const lineage = ['--lineage', 'team/labels/0'];
+    const labels = Array.from({ length: 40 }, (_, n) => ['--label', `name-${n}=${'value '.repeat(40)}`]).flat();
+    await work.json(['checkpoint', work.at('data'), ...lineage, ...labels]);
+    const under = ['sh', '-c', '{ "$@"; echo "code $?" >&2; } | true', 'sh'];
+    expect(await work.run(['show', ...lineage], { under })).toMatchObject({ stdout: '', stderr: 'code 0\n' });
+    const restoring = ['restore', '--target', work.at('unread'), '--first', 'small', ...lineage];
+    expect(await work.run(restoring, { under })).toMatchObject({ stdout: '', stderr: 'code 0\n' });
+    expect(snapshotTree(work.at('unread'))).toEqual(snapshotTree(work.at('data')));
+    fs.writeFileSync(work.at('unread/more'), 'mine');
+    const refused = await work.run(restoring, { under });
+    expect(refused.stderr).toMatch(/^error E_TARGET_NOT_EMPTY.*\n.*\ncode 20\n$/);
+    const full = { under: ['sh', '-c', '"$@" > /dev/full', 'sh'] };
+    expect(await work.run(['show', ...lineage], full)).toMatchObject({
+      code: 24,
+      stderr: expect.stringMatching(/^error E_LIMIT: the output cannot be written: ENOSPC\n/),
+    });
+  });
+
+  it('lists lineages by name, and shows nothing of others that a terminal would obey', async () => {
+    const place = new Workplace();
+    try {
+      fs.mkdirSync(place.at('data'));
+      const name = `${'long/'.repeat(100)}a\x1b[31mred\u202etxt`;
+      fs.mkdirSync(place.at('data', name, '..'), { recursive: true });
+      fs.writeFileSync(place.at('data', name), 'x');
+      await place.run(['init']);
+      for (const lineage of ['team/app/10', 'team/app/9', 'other', 'team/app/1']) {
+        await place.json(['checkpoint', place.at('data'), '--lineage', lineage, '--label', 'why=\x1b[2Jgone']);
+      }
+      const order = ['other', 'team/app/1', 'team/app/9', 'team/app/10'];
+      const all = await place.json(['ls'], { env: { HOLDFAST_LINEAGE: '' } });
+      expect(all['lineages'].map((row: JsonObject) => row['lineage'])).toEqual(order);
+      const text = await place.run(['ls'], { env: { HOLDFAST_LINEAGE: '' } });
+      expect([...text.stdout.matchAll(/^(other|team\S+) /gm)].map((match) => match[1])).toEqual(order);
+
+      const target = place.at('back\x1b[31m');
+      const shown = [
+        await place.run(['ls', '--lineage', 'other']),
+        await place.run(['show', '--lineage', 'other']),
+        await place.run(['restore', '--target', target, '--only', 'x\x1bc', '--lineage', 'other']),
+        await place.run(['checkpoint', place.at('none\x1b[2J'), '--lineage', 'other']),
+      ];
+      for (const { stdout, stderr } of shown) {
+        expect(stdout + stderr).toContain('\\x1b');
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be there is named.
+        expect(stdout + stderr).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
+      }
+      fs.writeFileSync(place.at('data', 'mine'), 'x');
+      const kept = await place.run([
+        'restore',
+        '--target',
+        place.at('data'),
+        '--on-existing',
+        'keep',
+        '--lineage',
+        'other',
+      ]);
+      const [line = ''] = kept.stdout.split('\n').filter((one) => one.includes('kept as they were'));
+      expect(line).toMatch(/long\/long\/.{50,90}….*red/);
+      expect(line).not.toContain('\u202e');
+      expect(line.length).toBeLessThan(1100);
+    } finally {
+      place[Symbol.dispose]();
+    }
+  });
 });
