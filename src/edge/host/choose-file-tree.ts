@@ -1,5 +1,5 @@
 /** Picks the file tree that works on this machine, by trying it. */
-import { lstatSync, mkdtempSync, rmSync } from 'node:fs';
+import { lstatSync, mkdtempSync, opendirSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { equalBytes, utf8Bytes } from '../../engine/model/bytes.ts';
@@ -75,6 +75,7 @@ function tryOut(tree: NativeFileTree, temporary: string): string | undefined {
   try {
     const differs = compareWithNode(tree);
     if (differs !== undefined) return differs;
+    removeStale(temporary);
     directory = makeTemporary(temporary);
     if (directory === undefined) return undefined;
     const root = tree.openRoot(directory);
@@ -115,10 +116,49 @@ function removeTemporary(directory: string): void {
   }
 }
 
+const prefix = 'holdfast-probe-';
+const probeName = 'probe';
+const staleMs = 600_000;
+/** A directory for temporary files can hold any number of names; a trial must not take longer for that. */
+const namesMax = 1000;
+
+/**
+ * What trials of killed processes left: directories of this user that nobody else may enter, with at most the trial's one file. None of
+ * them can be exchanged by somebody else meanwhile, and nothing that is not theirs is removed.
+ */
+function removeStale(parent: string): void {
+  try {
+    const directory = opendirSync(parent);
+    try {
+      for (let i = 0; i < namesMax; i++) {
+        const entry = directory.readSync();
+        if (entry === null) return;
+        if (entry.name.startsWith(prefix)) removeIfStale(join(parent, entry.name));
+      }
+    } finally {
+      directory.closeSync();
+    }
+  } catch {
+    // The place is to blame, which the trial itself will find.
+  }
+}
+
+function removeIfStale(path: string): void {
+  try {
+    const { uid, mode, mtimeMs } = lstatSync(path);
+    const mine = uid === process.geteuid?.() && (mode & 0o170_077) === 0o040_000;
+    if (!mine || Date.now() - mtimeMs < staleMs) return;
+    rmSync(join(path, probeName), { force: true });
+    rmdirSync(path);
+  } catch {
+    // Another process was faster, or it holds something else.
+  }
+}
+
 /** Undefined where nothing can be written: a read-only container is no reason to do without system calls. */
 function makeTemporary(parent: string): string | undefined {
   try {
-    return mkdtempSync(join(parent, 'holdfast-probe-'));
+    return mkdtempSync(join(parent, prefix));
   } catch {
     return undefined;
   }
@@ -145,7 +185,7 @@ function compareWithNode(tree: NativeFileTree): string | undefined {
 }
 
 function roundTrip(tree: NativeFileTree, root: ReturnType<NativeFileTree['openRoot']>): string | undefined {
-  const name = { names: utf8Bytes('probe\0'), start: 0 };
+  const name = { names: utf8Bytes(`${probeName}\0`), start: 0 };
   const content = utf8Bytes('round trip');
   const times = { mtimeSec: -1, mtimeNsec: 123_456_789 };
   const nameless = tree.createNameless(root);

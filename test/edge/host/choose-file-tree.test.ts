@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,4 +47,25 @@ test.skipIf(lacking(canTrace))('calls that the machine does not have do', () => 
   for (const fault of ['linkat:error=ENOSYS', 'utimensat:error=EPERM']) {
     expect(choiceUnder(withFaults(fault).under ?? []), fault).toMatchObject({ name: 'node', why: expect.anything() });
   }
+});
+
+test.skipIf(process.platform !== 'linux')('takes away what trials of killed processes left, and nothing else', () => {
+  const old = new Date(Date.now() - 3_600_000);
+  const directory = (name: string, { files = [] as string[], mode = 0o700, age = old } = {}): void => {
+    const path = join(place, `holdfast-probe-${name}`);
+    mkdirSync(path, { mode });
+    for (const file of files) writeFileSync(join(path, file), '');
+    utimesSync(path, age, age);
+  };
+  directory('empty');
+  directory('killed', { files: ['probe'] });
+  directory('running', { files: ['probe'], age: new Date() });
+  directory('others', { files: ['probe', 'other'] });
+  directory('shared', { mode: 0o755 });
+  mkdirSync(join(place, 'elsewhere'), { mode: 0o700 });
+  utimesSync(join(place, 'elsewhere'), old, old);
+  symlinkSync('elsewhere', join(place, 'holdfast-probe-link'));
+  expect(choiceUnder([])).toEqual({ name: 'native' });
+  const left = ['elsewhere', ...['link', 'others', 'running', 'shared'].map((name) => `holdfast-probe-${name}`)];
+  expect(readdirSync(place).sort()).toEqual(left);
 });
