@@ -8,8 +8,9 @@ import type { DomainKeys } from '../format/keys.ts';
 import type { LeafNode } from '../format/tree-node.ts';
 import { ByteReader, ByteWriter } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
+import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type Entry, type EntryMeta, type Xattr, xattrInlineBytesMax } from '../model/entry.ts';
-import { childKey, descendantsEnd, keyComponents } from '../model/rel-path.ts';
+import { childKey, descendantsEnd, displayPath, keyComponents } from '../model/rel-path.ts';
 import {
   type DirectoryBlock,
   fileType,
@@ -25,6 +26,7 @@ import { type Descriptor, FileTreeError, type FileTreeWriter } from '../ports/fi
 import { coarseStampMs, firstTag, isFresh, linkTag, type ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { SegmentSource } from '../tree/segment-source.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
+import { getEntry } from '../tree/tree-reader.ts';
 import { nameAt } from './apply-meta.ts';
 import { keptXattrs, sameXattrs } from './compare-content.ts';
 import { openBelow } from './target-directory.ts';
@@ -306,7 +308,7 @@ class Audit {
       const target = r.blob();
       // Without its first name it got the content by itself.
       const alone = selects !== undefined && !selects(target);
-      if (!alone && (first === undefined || !sameBytes(first, target))) return this.#changed(frame, index);
+      if (!alone && (first === undefined || !sameBytes(first, target))) return this.#otherGroup(frame, index, target);
       return this.#nextEntry();
     }
     if (code === typeCode.file) {
@@ -369,6 +371,22 @@ class Audit {
       if (waiting !== undefined) await waiting;
     }
     await this.#nextEntry();
+  }
+
+  /** Either somebody linked it anew, or the tree itself names what is not the first name of a file. */
+  async #otherGroup(frame: Frame, index: number, target: Uint8Array): Promise<void> {
+    const { tree, source, keys } = this.#options;
+    let type: number | undefined = typeCode.file;
+    try {
+      type = (await getEntry(tree, target, source, keys))?.value[0];
+    } catch (error) {
+      if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
+    }
+    if (type !== typeCode.file) {
+      const key = displayPath((this.#leaf as LeafNode).key(this.#index).subarray(0, 1000));
+      throw new HoldfastError('E_HOSTILE', 'a hardlink to what is no file of the tree', { details: { path: key } });
+    }
+    await this.#changed(frame, index);
   }
 
   /** Another type, size or group: not what a restore left. */
