@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findServerProgram, type ServerName, serverNames, serversRequired } from './server-programs.ts';
+import { findServerProgram, type ServerName, serversRequired } from './server-programs.ts';
 
 /** A server on a free port of the loopback interface, with an empty store and credentials that were made up for it. */
 export interface S3Server extends AsyncDisposable {
@@ -73,16 +73,24 @@ const commands: Readonly<Record<ServerName, (start: Start) => Command | Promise<
   }),
 };
 
-/** The servers that are installed. Those that are not are named on stderr, with the way to get them. */
-export function findServers(...names: readonly ServerName[]): readonly ServerName[] {
-  const wanted = names.length > 0 ? names : serverNames;
-  const missing = wanted.filter((name) => findServerProgram(name) === undefined);
+/**
+ * The servers among `names` that are installed. Those that are not are named on stderr, with the way to get them; in the
+ * phase of `.ci/run` that has installed them, a missing one is an error.
+ */
+export function installedServers(...names: readonly ServerName[]): readonly ServerName[] {
+  const missing = names.filter((name) => findServerProgram(name) === undefined);
   if (missing.length > 0) {
     const line = `NOT TESTED HERE: the S3 store on ${missing.join(', ')}. To install: npm run servers`;
     if (serversRequired()) throw new Error(line);
     process.stderr.write(`${line}\n`);
   }
-  return wanted.filter((name) => !missing.includes(name));
+  return names.filter((name) => !missing.includes(name));
+}
+
+/** The same for suites that take long: outside of that phase, only the first that is installed. */
+export function serversForSuite(...names: readonly ServerName[]): readonly ServerName[] {
+  const installed = installedServers(...names);
+  return serversRequired() ? installed : installed.slice(0, 1);
 }
 
 /** Starts a server and waits until it answers. Ends with an error that says what the server printed when it does not. */
@@ -161,12 +169,20 @@ function tailOf(child: ChildProcess): () => string {
   return () => text;
 }
 
-/** A port that was free a moment ago. */
+/**
+ * A port that was free a moment ago, below those that the system gives to outgoing connections: one of these would be taken
+ * by the server's own connections before it listens there.
+ */
 async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  for (;;) {
+    const port = randomInt(15_000, 30_000);
+    const probe = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!free) continue;
+    await new Promise((resolve) => probe.close(resolve));
+    return port;
+  }
 }

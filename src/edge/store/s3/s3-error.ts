@@ -73,6 +73,7 @@ const credentialReasons: ReadonlySet<string> = new Set([
   'InvalidToken',
   'SignatureDoesNotMatch',
   'TokenRefreshRequired',
+  'XAdminUserNotFound',
 ]);
 
 const networkReasons: ReadonlySet<string> = new Set([
@@ -116,10 +117,18 @@ export function isPreconditionFailed(error: unknown): boolean {
   return status === 412 || reason === 'PreconditionFailed';
 }
 
-/** There is no such object. A bucket that is missing is something else, as far as the answer tells. */
+/**
+ * There is no such object, by name. The status alone is not believed: versitygw answers 404 to a key that it does not know,
+ * a wrong address may be that of any web server, and an absent object may mean a first start.
+ */
 export function isMissingObject(error: unknown): boolean {
-  const { status, reason } = failureOf(error);
-  return status === 404 && reason !== 'NoSuchBucket' && reason !== 'NoSuchUpload';
+  const { reason } = failureOf(error);
+  return reason === 'NoSuchKey' || reason === 'NoSuchVersion';
+}
+
+/** A head that has no object; without a body, so that it cannot say what is missing. */
+export function isMissingHead(error: unknown): boolean {
+  return failureOf(error).status === 404;
 }
 
 /** A range that begins behind the end of the object. */

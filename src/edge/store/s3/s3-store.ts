@@ -24,7 +24,7 @@ import { checkKeyPrefix, checkObjectKey } from '../object-key.ts';
 import { throwIfAborted } from '../store-error.ts';
 import { readBody } from './read-body.ts';
 import type { S3Connection } from './s3-connection.ts';
-import { isBadRange, isMissingObject, isPreconditionFailed } from './s3-error.ts';
+import { isBadRange, isMissingHead, isMissingObject, isPreconditionFailed } from './s3-error.ts';
 import { S3Upload } from './s3-upload.ts';
 
 /**
@@ -44,8 +44,6 @@ const keysPerPageMax = 1000;
 
 export class S3Reader implements ObjectReader, AsyncDisposable {
   protected readonly connection: S3Connection;
-  /** Something has answered as an object or an object's absence in this bucket: it exists. */
-  #bucketSeen = false;
 
   constructor(connection: S3Connection) {
     this.connection = connection;
@@ -114,7 +112,6 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
           sending(signal),
         ),
       );
-      this.#bucketSeen = true;
       for (const { Key = '', Size, LastModified } of page.Contents ?? []) {
         const key = Key.slice(settings.prefix.length);
         if (!Key.startsWith(place.Key) || !isObjectKey(key) || key <= after) continue;
@@ -146,12 +143,13 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
     throwIfAborted(signal, doing);
     const { client, policy } = this.connection;
     const head = await policy.run({ doing, intent: 'read', signal, details: { key } }, () =>
-      client.send(new HeadObjectCommand(this.connection.at(key)), sending(signal)).catch(undefinedIfMissing),
+      client.send(new HeadObjectCommand(this.connection.at(key)), sending(signal)).catch((error: unknown) => {
+        if (isMissingHead(error)) return undefined;
+        throw error;
+      }),
     );
-    if (head !== undefined) this.#bucketSeen = true;
-    // A head has no body that could name what is missing: the object, or the whole bucket. A read has.
-    else if (!this.#bucketSeen)
-      await this.#read(key, doing, signal, { start: 0, length: 1 }, () => {}).catch(ifDamaged);
+    // A read has a body that names what is missing: the object, the bucket, or whoever asks.
+    if (head === undefined) await this.#read(key, doing, signal, { start: 0, length: 1 }, () => {}).catch(ifDamaged);
     return head;
   }
 
@@ -172,7 +170,7 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
     const start = range?.start ?? 0;
     let target: Uint8Array | undefined;
     let at = 0;
-    const bytes = await policy.run({ doing, intent: 'read', signal, details: { key } }, async () => {
+    return await policy.run({ doing, intent: 'read', signal, details: { key } }, async () => {
       if (target !== undefined && at === target.length) return target;
       // `start + length` may be beyond what a number holds exactly; servers cut the end at the object's.
       const end = range === undefined ? '' : String(BigInt(range.start) + BigInt(range.length) - 1n);
@@ -216,15 +214,29 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
         body.destroy();
       }
     });
-    this.#bucketSeen = true;
-    return bytes;
   }
 }
 
 export class S3Writer extends S3Reader implements ObjectWriter {
-  async create(key: string, bytes: Uint8Array, options: WaitOptions = {}): Promise<CreateOutcome> {
-    checkObjectKey(key);
+  create(key: string, bytes: Uint8Array, options: WaitOptions = {}): Promise<CreateOutcome> {
+    return this.#create(key, bytes, options.signal, false);
+  }
+
+  async beginUpload(key: string, options: WaitOptions = {}): Promise<ObjectUpload> {
     const { signal } = options;
+    checkObjectKey(key);
+    throwIfAborted(signal, `creating ${key}`);
+    return new S3Upload(this.connection, key, signal, (bytes) => this.#create(key, bytes, signal, true));
+  }
+
+  /** `unique`: nobody else makes these bytes, so where they stand already, something on the way has sent ours twice. */
+  async #create(
+    key: string,
+    bytes: Uint8Array,
+    signal: AbortSignal | undefined,
+    unique: boolean,
+  ): Promise<CreateOutcome> {
+    checkObjectKey(key);
     const doing = `creating ${key}`;
     throwIfAborted(signal, doing);
     const { client, policy } = this.connection;
@@ -239,18 +251,12 @@ export class S3Writer extends S3Reader implements ObjectWriter {
         await client.send(new PutObjectCommand(input), sending(signal));
         return 'created';
       } catch (error) {
-        if (isPreconditionFailed(error)) return unclear ? 'perhaps ours' : 'exists';
+        if (isPreconditionFailed(error)) return unclear || unique ? 'perhaps ours' : 'exists';
         throw error;
       }
     });
     if (reply !== 'perhaps ours') return reply;
     return (await this.#holds(key, bytes, signal)) ? 'created' : 'exists';
-  }
-
-  async beginUpload(key: string, options: WaitOptions = {}): Promise<ObjectUpload> {
-    checkObjectKey(key);
-    throwIfAborted(options.signal, `creating ${key}`);
-    return new S3Upload(this.connection, key, options.signal, (bytes) => this.create(key, bytes, options));
   }
 
   /** Whether the object at a key is exactly these bytes. */

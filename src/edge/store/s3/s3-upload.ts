@@ -11,7 +11,7 @@ import { HoldfastError, invariant } from '../../../engine/model/errors.ts';
 import type { CreateOutcome, ObjectUpload } from '../../../engine/ports/object-store.ts';
 import { throwIfAborted } from '../store-error.ts';
 import type { S3Connection } from './s3-connection.ts';
-import { failureOf, isMissingObject, isPreconditionFailed } from './s3-error.ts';
+import { failureOf, isMissingHead, isPreconditionFailed } from './s3-error.ts';
 
 /** An object of at most one part is sent by one request. S3 wants parts of at least 5 MiB, all but the last. */
 const partBytesFirst = 8 * 1024 * 1024;
@@ -228,7 +228,8 @@ export class S3Upload implements ObjectUpload {
         );
         return 'created';
       } catch (error) {
-        if (isPreconditionFailed(error)) return unclear ? 'perhaps ours' : 'exists';
+        // Also of a first attempt: something on the way may have sent it twice.
+        if (isPreconditionFailed(error)) return 'perhaps ours';
         // An upload ends with its completion: this may be the echo of our own.
         if (failureOf(error).reason === 'NoSuchUpload' && unclear) return 'perhaps ours';
         throw error;
@@ -237,7 +238,7 @@ export class S3Upload implements ObjectUpload {
     if (reply !== 'perhaps ours') return reply;
     const head = await policy.run(request, () =>
       client.send(new HeadObjectCommand(place), { abortSignal: signal }).catch((error: unknown) => {
-        if (isMissingObject(error)) return undefined;
+        if (isMissingHead(error)) return undefined;
         throw error;
       }),
     );

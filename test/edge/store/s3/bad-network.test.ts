@@ -1,0 +1,324 @@
+import { randomBytes } from 'node:crypto';
+import { type AddressInfo, createServer } from 'node:net';
+import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { RetryNotice } from '../../../../src/edge/store/s3/request-policy.ts';
+import { openS3Writer } from '../../../../src/edge/store/s3/open-s3-store.ts';
+import type { S3Settings } from '../../../../src/edge/store/s3/s3-settings.ts';
+import type { S3Writer } from '../../../../src/edge/store/s3/s3-store.ts';
+import { type Fault, FaultProxy, type ProxiedRequest } from '../../../support/fault-proxy.ts';
+import { serversForSuite, type S3Server, startServer } from '../../../servers/s3-server.ts';
+import { freshBucket, openS3, partsFor, settingsFor } from '../../../servers/s3-store-of.ts';
+
+const names = serversForSuite('minio', 'versitygw');
+const text = (content: string): Uint8Array => new TextEncoder().encode(content);
+const mebibyte = 1024 * 1024;
+
+test('a store where nobody listens is unreachable, and is not waited for as long as one that has answered', async () => {
+  const closed = createServer();
+  await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
+  const { port } = closed.address() as AddressInfo;
+  await new Promise((resolve) => closed.close(resolve));
+  const settings = settingsFor({ endpoint: `http://127.0.0.1:${port}` }, 'bucket', 'patience-seconds=1');
+  await using writer = await openS3Writer(settings, partsFor({ accessKeyId: 'none', secretAccessKey: 'none' }));
+  await expect(writer.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({
+    code: 'E_STORE_UNREACHABLE',
+    details: { reason: 'ECONNREFUSED' },
+  });
+});
+
+describe.each(names)('a bad network before %s', (name) => {
+  let server: S3Server;
+  let proxy: FaultProxy;
+  let settings: S3Settings;
+  /** Through the proxy. */
+  let writer: S3Writer;
+  /** Past it. */
+  let direct: S3Writer;
+  let notices: RetryNotice[];
+
+  beforeAll(async () => {
+    server = await startServer(name);
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  beforeEach(async () => {
+    proxy = await FaultProxy.start(server.port);
+    settings = settingsFor(proxy, freshBucket(), 'stall-seconds=1&patience-seconds=20');
+    notices = [];
+    writer = await openS3Writer(settings, { ...partsFor(server), onRetry: (notice) => notices.push(notice) });
+    direct = (await openS3(server, { ...settings, endpoint: server.endpoint })).writer;
+  });
+  afterEach(async () => {
+    await writer[Symbol.asyncDispose]();
+    await direct[Symbol.asyncDispose]();
+    await proxy[Symbol.asyncDispose]();
+  });
+
+  const get = async (key: string) => await direct.get(key, { bytesMax: 64 * mebibyte });
+
+  /** Gives the first so many requests that match a fault, and no others. */
+  function plant(fault: Fault, method: string, { url = /./, times = 1 }: { url?: RegExp; times?: number } = {}): void {
+    let left = times;
+    proxy.rule = (request: ProxiedRequest) => {
+      if (left === 0 || request.method !== method || !url.test(request.url)) return undefined;
+      left -= 1;
+      return fault;
+    };
+  }
+
+  /** Uploads of many parts that nobody has completed or aborted. */
+  async function unfinishedUploads(): Promise<number> {
+    const { accessKeyId, secretAccessKey, endpoint } = server;
+    const credentials = { accessKeyId, secretAccessKey };
+    const client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
+    try {
+      const { Uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: settings.bucket }));
+      return Uploads.length;
+    } finally {
+      client.destroy();
+    }
+  }
+
+  describe('a create', () => {
+    test.each<[string, Fault]>([
+      ['was lost on its way', { kind: 'drop' }],
+      ['was done and the reply lost', { kind: 'lose-reply' }],
+      ['was done and answered with 500', { kind: 'answer', status: 500, code: 'InternalError', after: true }],
+      ['was done and answered with 503', { kind: 'answer', status: 503, code: 'ServiceUnavailable', after: true }],
+      ['was answered with 409', { kind: 'answer', status: 409, code: 'ConditionalRequestConflict' }],
+      ['was done and answered with 409', { kind: 'answer', status: 409, code: 'OperationAborted', after: true }],
+      ['was answered with SlowDown', { kind: 'answer', status: 503, code: 'SlowDown' }],
+      ['never got an answer', { kind: 'stall' }],
+    ])('that %s is settled as created', async (_how, fault) => {
+      plant(fault, 'PUT');
+      expect(await writer.create('v1/a', text('ours'))).toBe('created');
+      expect(await get('v1/a')).toEqual(text('ours'));
+      expect(notices).toHaveLength(1);
+      expect(proxy.count('PUT')).toBe(2);
+    });
+
+    test('whose reply was lost is settled as exists where another object stands', async () => {
+      await direct.create('v1/a', text('theirs'));
+      plant({ kind: 'lose-reply' }, 'PUT');
+      expect(await writer.create('v1/a', text('ours'))).toBe('exists');
+      await direct.create('v1/b', text('theirs, and longer'));
+      plant({ kind: 'lose-reply' }, 'PUT');
+      expect(await writer.create('v1/b', text('ours'))).toBe('exists');
+      expect(await get('v1/a')).toEqual(text('theirs'));
+    });
+
+    test('that lands after its time-out, behind our own second one, changes nothing', async () => {
+      let release = (): void => {};
+      const until = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      plant({ kind: 'late', until }, 'PUT');
+      expect(await writer.create('v1/a', text('ours'))).toBe('created');
+      release();
+      await proxy.settle();
+      expect(await get('v1/a')).toEqual(text('ours'));
+    });
+
+    test('that lands after its time-out, behind another writer, does not win', async () => {
+      let release = (): void => {};
+      const until = new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      plant({ kind: 'late', until }, 'PUT');
+      const theirs = direct.create('v1/a', text('theirs'));
+      expect(await theirs).toBe('created');
+      expect(await writer.create('v1/a', text('ours'))).toBe('exists');
+      release();
+      await proxy.settle();
+      expect(await get('v1/a')).toEqual(text('theirs'));
+    });
+
+    test('is tried once where trying again is of no use', async () => {
+      plant({ kind: 'answer', status: 403, code: 'AccessDenied' }, 'PUT', { times: 9 });
+      await expect(writer.create('v1/a', text('x'))).rejects.toMatchObject({
+        code: 'E_STORE_READ_ONLY',
+        remedy: expect.stringContaining('s3:PutObject'),
+        details: { key: 'v1/a', reason: 'AccessDenied', status: 403 },
+      });
+      plant({ kind: 'answer', status: 507, code: 'XMinioStorageFull' }, 'PUT', { times: 9 });
+      await expect(writer.create('v1/a', text('x'))).rejects.toMatchObject({ code: 'E_STORE_FULL' });
+      plant({ kind: 'answer', status: 501, code: 'NotImplemented' }, 'PUT', { times: 9 });
+      await expect(writer.create('v1/a', text('x'))).rejects.toMatchObject({ code: 'E_UNFENCED' });
+      expect(proxy.count('PUT')).toBe(3);
+      expect(notices).toEqual([]);
+    });
+  });
+
+  describe('a read', () => {
+    const content = new Uint8Array(randomBytes(3 * mebibyte));
+
+    test.each<[string, Fault]>([
+      ['breaks off', { kind: 'cut', bytes: 2 * mebibyte }],
+      ['stands still', { kind: 'stall-body', bytes: 2 * mebibyte }],
+    ])('whose body %s goes on from where it was', async (_how, fault) => {
+      await direct.create('v1/a', content);
+      plant(fault, 'GET');
+      expect(await writer.get('v1/a', { bytesMax: content.length })).toEqual(content);
+      const again = /^bytes=(\d+)-$/.exec(String(proxy.requests.at(-1)?.headers['range']));
+      expect(Number(again?.[1])).toBeGreaterThan(mebibyte);
+      plant(fault, 'GET');
+      const range = await writer.getRange('v1/a', 1000, content.length - 2000);
+      expect(range).toEqual(content.slice(1000, content.length - 1000));
+    });
+
+    test('that fails in other ways is tried again, of any kind', async () => {
+      await direct.create('v1/a', text('whole'));
+      const times = 2;
+      for (const fault of [{ kind: 'drop' }, { kind: 'answer', status: 500, code: 'InternalError' }] as const) {
+        plant(fault, 'GET', { times });
+        expect(await writer.get('v1/a', { bytesMax: 10 })).toEqual(text('whole'));
+        plant(fault, 'HEAD', { times });
+        expect(await writer.stat('v1/a')).toMatchObject({ bytes: 5 });
+        plant(fault, 'GET', { times });
+        expect((await writer.list('v1/')).map(({ key }) => key)).toEqual(['v1/a']);
+      }
+      expect(notices).toHaveLength(12);
+    });
+
+    test('without the right to it says which right is missing', async () => {
+      plant({ kind: 'answer', status: 403, code: 'AccessDenied' }, 'GET', { times: 9 });
+      await expect(writer.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({
+        code: 'E_STORE_UNREACHABLE',
+        remedy: expect.stringContaining('s3:GetObject'),
+      });
+    });
+  });
+
+  describe('an upload of many parts', () => {
+    const content = new Uint8Array(randomBytes(20 * mebibyte));
+
+    async function upload(): Promise<string> {
+      const parts = await writer.beginUpload('v1/p/a');
+      for (let at = 0; at < content.length; at += 3_000_000) await parts.append(content.subarray(at, at + 3_000_000));
+      return await parts.commit();
+    }
+
+    test.each<[string, string, RegExp, Fault]>([
+      ['beginning', 'POST', /uploads/, { kind: 'lose-reply' }],
+      ['beginning', 'POST', /uploads/, { kind: 'answer', status: 503, code: 'SlowDown', after: true }],
+      ['part', 'PUT', /partNumber=2/, { kind: 'drop' }],
+      ['part', 'PUT', /partNumber=2/, { kind: 'lose-reply' }],
+      ['part', 'PUT', /partNumber=3/, { kind: 'stall' }],
+      ['completion', 'POST', /uploadId/, { kind: 'drop' }],
+      ['completion', 'POST', /uploadId/, { kind: 'lose-reply' }],
+      ['completion', 'POST', /uploadId/, { kind: 'answer', status: 500, code: 'InternalError', after: true }],
+      ['completion', 'POST', /uploadId/, { kind: 'twice' }],
+    ])('survives trouble with its %s (%s %s %o) and leaves nothing behind', async (_step, method, url, fault) => {
+      plant(fault, method, { url });
+      expect(await upload()).toBe('created');
+      const found = await get('v1/p/a');
+      expect(Buffer.compare(found!, content)).toBe(0);
+      expect(await unfinishedUploads()).toBe(0);
+    });
+
+    test('is refused where an object has come meanwhile, and leaves nothing behind', async () => {
+      const parts = await writer.beginUpload('v1/p/a');
+      await parts.append(content);
+      await direct.create('v1/p/a', text('theirs'));
+      expect(await parts.commit()).toBe('exists');
+      expect(await get('v1/p/a')).toEqual(text('theirs'));
+      expect(await unfinishedUploads()).toBe(0);
+    });
+
+    test('that is given up, or fails for good, leaves nothing behind', async () => {
+      const given = await writer.beginUpload('v1/p/a');
+      await given.append(content);
+      await given.abort();
+      expect(await unfinishedUploads()).toBe(0);
+
+      plant({ kind: 'answer', status: 403, code: 'AccessDenied' }, 'PUT', { url: /partNumber/, times: 99 });
+      const failed = await writer.beginUpload('v1/p/a');
+      const error = await failed
+        .append(content)
+        .then(
+          () => failed.commit(),
+          (thrown: unknown) => Promise.reject(thrown),
+        )
+        .catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: 'E_STORE_READ_ONLY' });
+      await failed.abort();
+      expect(await unfinishedUploads()).toBe(0);
+      expect(await get('v1/p/a')).toBeUndefined();
+    });
+
+    test('of one part that something on the way sends twice is created, not refused', async () => {
+      plant({ kind: 'twice' }, 'PUT');
+      const small = await writer.beginUpload('v1/p/small');
+      await small.append(text('small'));
+      expect(await small.commit()).toBe('created');
+    });
+  });
+
+  describe('a signal', () => {
+    test('ends a request that nobody answers', async () => {
+      proxy.rule = () => ({ kind: 'stall' });
+      for (const request of [
+        (signal: AbortSignal) => writer.create('v1/a', text('x'), { signal }),
+        (signal: AbortSignal) => writer.get('v1/a', { bytesMax: 1, signal }),
+        (signal: AbortSignal) => writer.list('v1/', { signal }),
+      ]) {
+        const startedMs = performance.now();
+        await expect(request(AbortSignal.timeout(50))).rejects.toMatchObject({ code: 'E_ABORTED' });
+        expect(performance.now() - startedMs).toBeLessThan(900);
+      }
+    });
+
+    test('ends a body that stands still, and a wait between attempts', async () => {
+      await direct.create('v1/a', new Uint8Array(mebibyte));
+      plant({ kind: 'stall-body', bytes: 1000 }, 'GET');
+      const reading = writer.get('v1/a', { bytesMax: mebibyte, signal: AbortSignal.timeout(300) });
+      await expect(reading).rejects.toMatchObject({ code: 'E_ABORTED' });
+      proxy.rule = () => ({ kind: 'drop' });
+      const waiting = writer.get('v1/a', { bytesMax: mebibyte, signal: AbortSignal.timeout(300) });
+      await expect(waiting).rejects.toMatchObject({ code: 'E_ABORTED' });
+    });
+  });
+
+  test('a store that has gone is waited for as long as was asked, then less', async () => {
+    const impatient = { ...settings, patienceMs: 1500 };
+    await using short = await openS3Writer(impatient, {
+      ...partsFor(server),
+      onRetry: (notice) => notices.push(notice),
+    });
+    await short.create('v1/a', text('x'));
+    proxy.rule = () => ({ kind: 'drop' });
+    const startedMs = performance.now();
+    await expect(short.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({
+      code: 'E_STORE_UNREACHABLE',
+      details: { key: 'v1/a', reason: 'ECONNRESET' },
+    });
+    expect(performance.now() - startedMs).toBeGreaterThan(1400);
+    expect(notices.length).toBeGreaterThan(2);
+    proxy.rule = () => undefined;
+    expect(await short.get('v1/a', { bytesMax: 1 })).toEqual(text('x'));
+  });
+
+  test('credentials that the server does not know are told from other refusals', async () => {
+    await using stranger = await openS3Writer(settings, {
+      ...partsFor(server),
+      credentials: { accessKeyId: `NOBODY${randomBytes(6).toString('hex')}`, secretAccessKey: 'none' },
+    });
+    await expect(stranger.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({ code: 'E_STORE_CREDENTIALS' });
+  });
+
+  test('a bucket that is missing is not an empty store', async () => {
+    await using elsewhere = await openS3Writer({ ...settings, bucket: freshBucket() }, partsFor(server));
+    for (const request of [
+      () => elsewhere.stat('v1/a'),
+      () => elsewhere.get('v1/a', { bytesMax: 1 }),
+      () => elsewhere.list('v1/'),
+      () => elsewhere.create('v1/a', text('x')),
+    ]) {
+      await expect(request()).rejects.toMatchObject({
+        code: 'E_STORE_UNREACHABLE',
+        details: { reason: 'NoSuchBucket' },
+      });
+    }
+  });
+});
