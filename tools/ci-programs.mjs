@@ -6,6 +6,8 @@ import { spawnSync } from 'node:child_process';
 /** Program → Debian package. */
 const programs = {
   'mkfs.xfs': 'xfsprogs',
+  openssl: 'openssl',
+  pip3: 'python3-pip',
   strace: 'strace',
   xfs_io: 'xfsprogs',
 };

@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { ROOT } from './bootstrap.mjs';
 import { runPhases } from './phases.mjs';
 
+/** Folders whose slow suites run in one process. */
+const oneCore = new Set(['hostile', 'sim']);
+
 /** @type {import('./phases.mjs').Phase[]} */
 const phases = [
   { name: 'programs', command: ['node', 'tools/ci-programs.mjs'], minutesMax: 10 },
@@ -14,9 +17,13 @@ const phases = [
   task('lint', ['lint']),
   task('layers', ['layers']),
   task('types', ['types']),
+  // What keeps one core busy and measures no time goes side by side.
   { ...task('models', ['models']), counted: true },
-  { ...task('sim', ['sim', '--seeds', '300']), counted: true },
+  { ...task('sim', ['sim', '--seeds', '300']), counted: true, startsWith: 'models' },
   ...slowSuites(),
+  // Two of the servers are compiled, which takes minutes: beside the phases from the tests on.
+  { ...task('servers', ['servers']), startsWith: 'test', minutesMax: 30 },
+  s3Suites(),
   task('demo', ['demo']),
   // Small sets and no other program: that what measures still works, and that every restore it makes is equal.
   task('bench', ['bench', '--quick', '--peers', '']),
@@ -32,8 +39,15 @@ function slowSuites() {
   const folders = new Set(paths.map((path) => path.split(/[/\\]/)[0]));
   return [...folders].sort().map((folder) => {
     const suites = paths.filter((path) => path.split(/[/\\]/)[0] === folder).map((path) => join('test', path));
-    return { ...task(folder, ['test', '--project', 'slow', ...suites.sort()]), counted: true, minutesMax: 15 };
+    const phase = task(folder, ['test', '--project', 'slow', ...suites.sort()]);
+    return { ...phase, counted: true, minutesMax: 15, ...(oneCore.has(folder) ? { startsWith: 'models' } : {}) };
   });
+}
+
+/** What `npm test` runs on the one S3 server that it finds, on all of them; one that is missing is a failure. */
+function s3Suites() {
+  const command = ['env', 'HOLDFAST_TEST_SERVERS=required', 'node', 'tools/run.mjs', 'test', 'test/edge/store/s3'];
+  return { name: 's3', command, counted: true, minutesMax: 15 };
 }
 
 const chosen = process.argv.slice(2);

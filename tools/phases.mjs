@@ -14,6 +14,8 @@ import { join } from 'node:path';
  *   `{"passed": n, "failed": n}` for each runner, or else on stdout as a last such line or as `N passed, N failed`. A
  *   phase that is not counted is one check, passed or failed.
  * @property {number} [minutesMax] after which it is killed and has failed
+ * @property {string} [startsWith] name of an earlier phase together with which it starts, at the lowest priority; it is
+ *   waited for, and what it printed shown, when its own turn has come
  */
 
 const SUMMARY = /^(\d+) passed, (\d+) failed$/;
@@ -27,9 +29,20 @@ const SUMMARY = /^(\d+) passed, (\d+) failed$/;
  */
 export async function runPhases(phases, { cwd }) {
   const results = [];
+  const startedMs = performance.now();
+  /** @type {Map<Phase, { output: Output, result: ReturnType<typeof runPhase> }>} */
+  const started = new Map();
   for (const phase of phases) {
+    for (const other of phases) {
+      if (other.startsWith !== phase.name) continue;
+      const output = new Output();
+      const command = ['nice', '-n', '19', ...other.command];
+      started.set(other, { output, result: runPhase({ ...other, command }, cwd, output) });
+    }
     process.stdout.write(`\n==== ${phase.name}: ${phase.command.join(' ')}\n`);
-    results.push(await runPhase(phase, cwd));
+    const running = started.get(phase);
+    running?.output.show();
+    results.push(await (running?.result ?? runPhase(phase, cwd)));
   }
   const sum = (field) => results.reduce((total, result) => total + result[field], 0);
   process.stdout.write('\n==== phases\n');
@@ -39,13 +52,40 @@ export async function runPhases(phases, { cwd }) {
         `  failed ${String(failed).padStart(4)}${remark === undefined ? '' : `  (${remark})`}\n`,
     );
   }
-  process.stdout.write(`${'all'.padEnd(16)} ${sum('seconds').toFixed(1).padStart(7)} s\n`);
+  const seconds = (performance.now() - startedMs) / 1000;
+  process.stdout.write(`${'all'.padEnd(16)} ${seconds.toFixed(1).padStart(7)} s\n`);
   process.stdout.write(`${sum('passed')} passed, ${sum('failed')} failed\n`);
   return sum('failed') === 0 && results.length > 0 ? 0 : 1;
 }
 
+/** What a phase prints: shown as it comes, or kept until its turn. */
+class Output {
+  #kept = [];
+  #shown = false;
+
+  show() {
+    this.#shown = true;
+    for (const [stream, text] of this.#kept.splice(0)) stream.write(text);
+  }
+
+  /**
+   * @param {NodeJS.WriteStream} stream
+   * @param {string | Buffer} text
+   */
+  write(stream, text) {
+    if (this.#shown) stream.write(text);
+    else this.#kept.push([stream, text]);
+  }
+}
+
+function shownAtOnce() {
+  const output = new Output();
+  output.show();
+  return output;
+}
+
 /** @returns {Promise<{ name: string, seconds: number, passed: number, failed: number, remark?: string }>} */
-async function runPhase({ name, command, counted = false, minutesMax = 10 }, cwd) {
+async function runPhase({ name, command, counted = false, minutesMax = 10 }, cwd, output = shownAtOnce()) {
   const scratch = mkdtempSync(join(tmpdir(), 'holdfast-phase-'));
   const countsFile = join(scratch, 'counts');
   const startedMs = performance.now();
@@ -55,6 +95,7 @@ async function runPhase({ name, command, counted = false, minutesMax = 10 }, cwd
       env: { ...process.env, CI: process.env['CI'] || 'true', HOLDFAST_COUNTS_FILE: countsFile },
       name,
       minutesMax,
+      output,
     });
     const seconds = (performance.now() - startedMs) / 1000;
     if (!counted) {
@@ -80,7 +121,7 @@ async function runPhase({ name, command, counted = false, minutesMax = 10 }, cwd
  * Runs a command in a process group of its own and passes on what it prints. Its own `N passed, N failed` is passed on in
  * other words, so that the line of the whole run is the only one of its form.
  */
-function runCommand([command, ...args], { cwd, env, name, minutesMax }) {
+function runCommand([command, ...args], { cwd, env, name, minutesMax, output }) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let counts;
@@ -105,9 +146,10 @@ function runCommand([command, ...args], { cwd, env, name, minutesMax }) {
     eachLine(child.stdout, (line, end) => {
       const found = SUMMARY.exec(line);
       counts = (found ? { passed: Number(found[1]), failed: Number(found[2]) } : countsIn(line)) ?? counts;
-      process.stdout.write(found ? `${name}: ${found[1]} have passed and ${found[2]} failed${end}` : line + end);
+      const shown = found ? `${name}: ${found[1]} have passed and ${found[2]} failed${end}` : line + end;
+      output.write(process.stdout, shown);
     });
-    child.stderr.pipe(process.stderr, { end: false });
+    child.stderr.on('data', (text) => output.write(process.stderr, text));
 
     child.on('error', (error) => {
       ending = error.message;

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
@@ -10,6 +12,7 @@ interface PlantedPhase {
   readonly script: string;
   readonly counted?: boolean;
   readonly minutesMax?: number;
+  readonly startsWith?: string;
 }
 
 function run(...planted: PlantedPhase[]): { code: number | null; lines: string[] } {
@@ -90,4 +93,41 @@ describe('the last line', () => {
 
 it('a run without any phase has shown nothing', () => {
   expect(run().code).toBe(1);
+});
+
+describe('a phase that starts with an earlier one', () => {
+  it('runs beside it, and is waited for and shown at its own place', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-phases-'));
+    try {
+      const mark = JSON.stringify(join(directory, 'mark'));
+      const { code, lines } = run(
+        {
+          name: 'test',
+          // Ends well only when the other one has run meanwhile.
+          script: `const { existsSync } = require('node:fs'); const end = Date.now() + 20000;
+            while (!existsSync(${mark})) if (Date.now() > end) process.exit(1);
+            console.log('test is done')`,
+        },
+        { name: 'lint', script: "console.log('lint is done')" },
+        {
+          name: 'servers',
+          script: `console.log('servers are done'); require('node:fs').writeFileSync(${mark}, '')`,
+          startsWith: 'test',
+        },
+      );
+      expect(code).toBe(0);
+      const places = ['test is done', 'lint is done', '==== servers:', 'servers are done', '==== phases'];
+      const at = places.map((place) => lines.findIndex((line) => line.startsWith(place)));
+      expect(at).toEqual(at.toSorted((a, b) => a - b));
+      expect(at).not.toContain(-1);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('runs at its own place when the other one is not wanted, and fails like any other', () => {
+    const { code, lines } = run({ name: 'servers', script: 'process.exit(3)', startsWith: 'test' });
+    expect(code).toBe(1);
+    expect(lines.at(-1)).toBe('0 passed, 1 failed');
+  });
 });
