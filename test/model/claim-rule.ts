@@ -1,4 +1,5 @@
 import { type Bits, has, none, union, withItem } from './bits.ts';
+import { headOf } from './collector.ts';
 import type { Encoder } from './encoder.ts';
 import type { Model, Moves } from './explore.ts';
 import { Interner } from './interner.ts';
@@ -153,10 +154,6 @@ export function claimModel(bounds: ClaimBounds, rules: ClaimRules = claimRules):
     }));
   };
 
-  const headOf = (log: Log): number => {
-    for (let slot = slots + 1; slot > 0; slot--) if (log[slot] !== undefined) return slot;
-    return 0;
-  };
   const newestCheckpointBelow = (log: Log, below: number): LogRecord | undefined => {
     for (let slot = below - 1; slot > 0; slot--) if (log[slot]?.kind === 'CHECKPOINT') return log[slot];
     return undefined;

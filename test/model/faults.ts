@@ -1,4 +1,5 @@
 import { type Bits, has, isSubset, itemsOf, lowest, minus, none, union, without, withItem } from './bits.ts';
+import { headOf } from './collector.ts';
 import type { Encoder } from './encoder.ts';
 import type { Model, Moves } from './explore.ts';
 import { Interner } from './interner.ts';
@@ -183,10 +184,6 @@ export function faultModel(bounds: FaultBounds, rules: FaultRules = faultRules):
   const packNames = (set: Bits): string => itemsOf(set).map(slotOfPack).join(',');
 
   const kindAt = (log: Log, slot: number): Kind | undefined => log[slot]?.kind;
-  const headOf = (log: Log): number => {
-    for (let slot = slots + 1; slot > 0; slot--) if (log[slot] !== undefined) return slot;
-    return 0;
-  };
   const newestOf = (log: Log): number => {
     for (let slot = slots + 1; slot > 0; slot--) if (kindAt(log, slot) === 'CHECKPOINT') return slot;
     return 0;

@@ -6,7 +6,7 @@
 import { decodeEntry, encodeEntry, entrySums } from '../format/entry-codec.ts';
 import type { DomainKeys } from '../format/keys.ts';
 import type { LeafNode } from '../format/tree-node.ts';
-import { ByteReader, ByteWriter } from '../model/bytes.ts';
+import { ByteReader, ByteWriter, equalBytes } from '../model/bytes.ts';
 import type { TreeRoot } from '../model/checkpoint.ts';
 import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type Entry, type EntryMeta, type Xattr, xattrInlineBytesMax } from '../model/entry.ts';
@@ -308,7 +308,7 @@ class Audit {
       const target = r.blob();
       // Without its first name it got the content by itself.
       const alone = selects !== undefined && !selects(target);
-      if (!alone && (first === undefined || !sameBytes(first, target))) return this.#otherGroup(frame, index, target);
+      if (!alone && (first === undefined || !equalBytes(first, target))) return this.#otherGroup(frame, index, target);
       return this.#nextEntry();
     }
     if (code === typeCode.file) {
@@ -350,7 +350,7 @@ class Audit {
         findings.push('xattr');
         const got: Xattr[] = [];
         for (const { name: xattr, value } of keptXattrs(found)) {
-          const wanted = entry.xattrs.find((other) => sameBytes(other.name, xattr));
+          const wanted = entry.xattrs.find((other) => equalBytes(other.name, xattr));
           const same = wanted !== undefined && sameXattrs([{ name: xattr, value }], [wanted], keys);
           if (same) got.push(wanted);
           else if (value.length <= xattrInlineBytesMax)
@@ -446,10 +446,4 @@ function metaAt(view: DataView, at: number): Omit<EntryMeta, 'xattrs'> {
     mtimeSec: readI64(view, at + statOffset.mtimeSec),
     mtimeNsec: view.getUint32(at + statOffset.mtimeNsec, true),
   };
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
