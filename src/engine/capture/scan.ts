@@ -5,7 +5,7 @@
  * skipped with a reason; none is passed over silently. No symlink is followed. Descriptors of far ancestors are closed and
  * opened again through `..`, checked by device and inode, so depth is bounded by memory alone.
  */
-import { invariant } from '../model/errors.ts';
+import { HoldfastError, invariant } from '../model/errors.ts';
 import type { SkipReason } from '../model/checkpoint.ts';
 import { childKey, descendantsEnd, displayPath } from '../model/rel-path.ts';
 import {
@@ -370,6 +370,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
       if (changed || doubtful) {
         const size = type === fileType.regular ? readI64(view, at + statOffset.size) : 0;
+        if (size > Number.MAX_SAFE_INTEGER) throw tooLarge(key);
         if (group !== '') groupsRead.add(group);
         const handle = openHandle(frame);
         handle.hold();
@@ -543,4 +544,13 @@ function groupOf(view: DataView, at: number): string {
 function sameTag(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < 8; i++) if (a[i] !== b[i]) return false;
   return true;
+}
+
+/** Only sparse files get there, and only on some file systems. */
+function tooLarge(key: Uint8Array): HoldfastError {
+  const path = displayPath(key);
+  return new HoldfastError('E_LIMIT', `${path} has more than 2^53 - 1 bytes, the most that a file can have here`, {
+    remedy: 'Leave it out with --exclude, or make it smaller.',
+    details: { path },
+  });
 }

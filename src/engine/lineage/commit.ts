@@ -319,5 +319,6 @@ function totalsOf(
   }
   for (const pack of request.uploaded) storedBytes += pack.bytes;
   for (const pack of request.inlined) storedBytes += pack.bytes.length;
-  return { files, entries, bytes, newBytes: request.newBytes, storedBytes };
+  // Sums of sparse files of several volumes may be more than a number holds exactly; those of one volume stop there too.
+  return { files, entries, bytes: Math.min(bytes, Number.MAX_SAFE_INTEGER), newBytes: request.newBytes, storedBytes };
 }

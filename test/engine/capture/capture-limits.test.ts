@@ -145,3 +145,25 @@ test('lanes that never came up fail the read that wanted them, and closing them 
   await expect(lanes.read(job, 2 ** 30)).rejects.toThrow('no room for a thread');
   await lanes.close();
 });
+
+describe('a sparse file', () => {
+  test('of more bytes than a number holds exactly is a limit, and is named', async () => {
+    const { clock, disk, pod, store } = await onDisk();
+    disk.writeFile('huge', '');
+    disk.resize('huge', 2 ** 53);
+    clock.ms += 60_000;
+    const before = [...store.snapshot().keys()];
+    const error = await pod.capture().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'E_LIMIT', details: { path: 'huge' } });
+    expect([...store.snapshot().keys()].filter((key) => !before.includes(key) && !key.includes('/log/'))).toEqual([]);
+    disk.resize('huge', 2 ** 53 - 1);
+    clock.ms += 60_000;
+    const { volumes } = await pod.capture();
+    expect(volumes[0]).toMatchObject({ files: 2, bytes: Number.MAX_SAFE_INTEGER });
+    // A second such file makes the sums stop where numbers do.
+    disk.writeFile('other', '');
+    disk.resize('other', 2 ** 53 - 1);
+    clock.ms += 60_000;
+    expect((await pod.capture()).volumes[0]).toMatchObject({ files: 3 });
+  });
+});
