@@ -117,6 +117,14 @@ async function runPhase({ name, command, counted = false, minutesMax = 10 }, cwd
   }
 }
 
+/** Each ends a command that is running. */
+const abandons = new Set();
+
+function stopAll(signal) {
+  for (const abandon of abandons) abandon();
+  process.exit(signal === 'SIGINT' ? 130 : 143);
+}
+
 /**
  * Runs a command in a process group of its own and passes on what it prints. Its own `N passed, N failed` is passed on in
  * other words, so that the line of the whole run is the only one of its form.
@@ -137,11 +145,9 @@ function runCommand([command, ...args], { cwd, env, name, minutesMax, output }) 
       ending = `killed after ${minutesMax} minutes`;
       killGroup('SIGKILL');
     }, minutesMax * 60_000);
-    const stop = (signal) => {
-      killGroup('SIGKILL');
-      process.exit(signal === 'SIGINT' ? 130 : 143);
-    };
-    process.on('SIGINT', stop).on('SIGTERM', stop);
+    const abandon = () => killGroup('SIGKILL');
+    if (abandons.size === 0) process.on('SIGINT', stopAll).on('SIGTERM', stopAll);
+    abandons.add(abandon);
 
     eachLine(child.stdout, (line, end) => {
       const found = SUMMARY.exec(line);
@@ -164,7 +170,8 @@ function runCommand([command, ...args], { cwd, env, name, minutesMax, output }) 
 
     function finish() {
       clearTimeout(timer);
-      process.off('SIGINT', stop).off('SIGTERM', stop);
+      abandons.delete(abandon);
+      if (abandons.size === 0) process.off('SIGINT', stopAll).off('SIGTERM', stopAll);
       resolve({ ending, counts });
     }
   });

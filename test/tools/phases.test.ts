@@ -1,8 +1,9 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 const checkout = join(import.meta.dirname, '../..');
 
@@ -15,11 +16,16 @@ interface PlantedPhase {
   readonly startsWith?: string;
 }
 
-function run(...planted: PlantedPhase[]): { code: number | null; lines: string[] } {
+function programOf(planted: readonly PlantedPhase[]): string {
   const phases = planted.map(({ script, ...phase }) => ({ ...phase, command: [process.execPath, '-e', script] }));
-  const program =
+  return (
     `const { runPhases } = await import(${JSON.stringify(join(checkout, 'tools/phases.mjs'))});` +
-    `process.exitCode = await runPhases(${JSON.stringify(phases)}, { cwd: ${JSON.stringify(checkout)} });`;
+    `process.exitCode = await runPhases(${JSON.stringify(phases)}, { cwd: ${JSON.stringify(checkout)} });`
+  );
+}
+
+function run(...planted: PlantedPhase[]): { code: number | null; lines: string[] } {
+  const program = programOf(planted);
   const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
   return { code: status, lines: stdout.trimEnd().split('\n') };
 }
@@ -121,6 +127,38 @@ describe('a phase that starts with an earlier one', () => {
       expect(at).toEqual(at.toSorted((a, b) => a - b));
       expect(at).not.toContain(-1);
     } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it.skipIf(process.platform !== 'linux')('ends with it when the run is interrupted', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-phases-'));
+    const names = ['test', 'servers'];
+    const telling = (name: string): string => {
+      const file = join(directory, name);
+      return `const fs = require('node:fs'); fs.writeFileSync('${file}.new', String(process.pid));
+        fs.renameSync('${file}.new', '${file}'); setInterval(() => {}, 1e6)`;
+    };
+    const program = programOf([
+      { name: 'test', script: telling('test') },
+      { name: 'servers', script: telling('servers'), startsWith: 'test' },
+    ]);
+    const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'ignore' });
+    let pids: number[] = [];
+    const lives = (pid: number): boolean => {
+      const stat = `/proc/${pid}/stat`;
+      return existsSync(stat) && !/\) [ZX] /.test(readFileSync(stat, 'latin1'));
+    };
+    try {
+      const ended = once(child, 'exit');
+      await vi.waitUntil(() => names.every((name) => existsSync(join(directory, name))), { timeout: 30_000 });
+      pids = names.map((name) => Number(readFileSync(join(directory, name), 'utf8')));
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([143, null]);
+      await vi.waitUntil(() => !pids.some(lives), { timeout: 10_000 });
+    } finally {
+      child.kill('SIGKILL');
+      for (const pid of pids.filter(lives)) process.kill(pid, 'SIGKILL');
       rmSync(directory, { recursive: true });
     }
   });
