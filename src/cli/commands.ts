@@ -153,12 +153,18 @@ objects and the files that it costs.`,
   },
   {
     name: 'keys',
-    usage: [''],
-    summary: 'show which keys the repository has',
+    usage: ['', 'rotate', 'rotate --lineage NAME'],
+    summary: 'show which keys the repository has, or make new data keys',
     details: `The id of the repository key, which reveals nothing of it, and the data keys of each domain. A domain is a
-lineage's name without its last part; its replicas share keys.`,
-    options: reading,
-    examples: ['holdfast keys --store file:/srv/checkpoints --key-file repository.key'],
+lineage's name without its last part; its replicas share keys.
+With rotate each domain, or only that of one lineage, gets a new data key: what is written from then on is encrypted with
+it. Nothing is stored anew, and older data keys stay, since what they encrypted needs them. Processes that run already
+go on with the key they know. Who has read a domain's keys is not shut out by this: store its data in a new lineage.`,
+    options: [...reading, 'lineage'],
+    examples: [
+      'holdfast keys --store file:/srv/checkpoints --key-file repository.key',
+      'holdfast keys rotate --lineage team/app/0',
+    ],
     load: async () => (await import('./keys.ts')).keys,
   },
 ];

@@ -1,11 +1,13 @@
-/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have. */
+/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have; `rotate` makes new ones. */
 import { listLineages } from '../engine/lineage/open-log.ts';
 import { domainOf, openRepository } from '../engine/lineage/repository.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
+import { toLineageName } from '../engine/model/ids.ts';
+import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { Host } from './host.ts';
-import type { Parsed } from './options.ts';
+import { type Parsed, usage } from './options.ts';
 import { formatCount, printTable } from './print.ts';
-import { encryptionOf, formOf, keyRingOf, noArguments } from './session.ts';
+import { encryptionOf, formOf, keyRingOf, repositoryOf } from './session.ts';
 
 interface DomainRow {
   readonly domain: string;
@@ -15,16 +17,16 @@ interface DomainRow {
 }
 
 export async function keys(host: Host, parsed: Parsed): Promise<number> {
+  const [action, more] = parsed.positionals;
+  if (more !== undefined) throw usage('keys', `keys takes one argument: ${more}`);
+  if (action === 'rotate') return await rotate(host, parsed);
+  if (action !== undefined) throw usage('keys', `${JSON.stringify(action)} is not what keys can do: rotate`);
   const form = formOf('keys', parsed);
-  noArguments('keys', parsed);
   await using store = await host.openReader(parsed.required('store'));
   const keyRing = await keyRingOf(host, parsed);
   const { signal } = host;
   const repository = await openRepository(store, { keyRing, encryption: encryptionOf('keys', parsed) }, { signal });
-  const lineages = new Map<string, number>();
-  for await (const { lineage } of listLineages(store, { signal })) {
-    if (lineage !== undefined) lineages.set(domainOf(lineage), (lineages.get(domainOf(lineage)) ?? 0) + 1);
-  }
+  const lineages = await domainsOf(store, signal);
   const rows: DomainRow[] = [];
   for (const [domain, count] of lineages) {
     try {
@@ -61,4 +63,38 @@ export async function keys(host: Host, parsed: Parsed): Promise<number> {
     ]);
   }
   return failed?.exit ?? 0;
+}
+
+/** The domains that lineages were stored in, each with how many. */
+async function domainsOf(store: ObjectReader, signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
+  const lineages = new Map<string, number>();
+  for await (const { lineage } of listLineages(store, { signal })) {
+    if (lineage !== undefined) lineages.set(domainOf(lineage), (lineages.get(domainOf(lineage)) ?? 0) + 1);
+  }
+  return lineages;
+}
+
+async function rotate(host: Host, parsed: Parsed): Promise<number> {
+  const form = formOf('keys', parsed);
+  const { clock, random, signal, stdout } = host;
+  const only = parsed.text('lineage');
+  await using store = await host.openWriter(parsed.required('store'), { create: false });
+  const repository = await repositoryOf(host, 'keys', parsed, store);
+  const domains =
+    only === undefined ? [...(await domainsOf(store, signal)).keys()].sort() : [domainOf(toLineageName(only))];
+  const rotated: { readonly domain: string; readonly generation: number }[] = [];
+  try {
+    for (const domain of domains) {
+      const { dataKey } = await repository.rotateDataKey(domain, { store, clock, random, signal });
+      rotated.push({ domain, generation: dataKey.generation });
+    }
+  } finally {
+    // Also of those before one that failed: they have new keys.
+    if (form === 'text') {
+      for (const { domain, generation } of rotated) stdout.write(`${domain}  data key ${generation}\n`);
+    }
+  }
+  if (form === 'json') stdout.write(`${JSON.stringify({ repository: repository.id, rotated })}\n`);
+  else if (rotated.length === 0) stdout.write('Nothing has been stored here yet: there are no data keys.\n');
+  return 0;
 }

@@ -422,4 +422,37 @@ describe('the command line', () => {
       place[Symbol.dispose]();
     }
   });
+
+  it('keys rotate: what is stored stays readable, what follows has the new key', async () => {
+    const place = new Workplace();
+    try {
+      fill(place.at('data'));
+      await place.run(['init']);
+      const first = await place.json(['checkpoint', place.at('data')]);
+      await place.json(['checkpoint', place.at('data'), '--lineage', 'other/0']);
+      const one = await place.json(['keys', 'rotate']);
+      // The lineage that the environment names.
+      expect(one['rotated']).toEqual([{ domain: 'team/app', generation: 2 }]);
+      fs.writeFileSync(place.at('data/small'), 'changed');
+      const second = await place.json(['checkpoint', place.at('data')]);
+      const back = await place.json(['restore', '--target', place.at('back')]);
+      expect(back).toMatchObject({ root: second['root'], verified: true });
+      const older = await place.json(['restore', '--target', place.at('older'), '--at', 'latest~1']);
+      expect(older).toMatchObject({ root: first['root'], verified: true });
+      expect(await place.json(['show'])).toMatchObject({ generation: 2 });
+      expect(await place.json(['show', 'latest~1'])).toMatchObject({ generation: 1 });
+      expect(await place.json(['verify', '--read-data', '--all'])).toMatchObject({ sound: true });
+      const all = await place.run(['keys', 'rotate'], { env: { HOLDFAST_LINEAGE: '' } });
+      expect(all).toMatchObject({ code: 0, stdout: 'other  data key 2\nteam/app  data key 3\n' });
+      expect((await place.json(['keys']))['domains'].map(({ generations }: JsonObject) => generations)).toEqual(
+        expect.arrayContaining([
+          [1, 2],
+          [1, 2, 3],
+        ]),
+      );
+      expect(await place.error(['keys', 'rotte'])).toMatchObject({ code: 'E_USAGE' });
+    } finally {
+      place[Symbol.dispose]();
+    }
+  });
 });

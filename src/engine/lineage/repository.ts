@@ -64,6 +64,12 @@ export interface Repository {
   openDomain(domain: string, options?: { readonly signal?: AbortSignal }): Promise<DomainAccess>;
   /** The same, making the domain's keys when there are none. */
   openOrMakeDomain(domain: string, options: MakeOptions): Promise<DomainAccess>;
+  /**
+   * Makes the next generation of a domain's data key, which encrypts what is written from then on; what is stored stays as it is and
+   * readable. Of two at once one generation comes, for both. It cures no leak of the domain's secret, which never changes.
+   * E_NOT_FOUND when the domain has no keys; E_ENCRYPTION_MISMATCH without encryption; E_STORE_*, E_DAMAGED.
+   */
+  rotateDataKey(domain: string, options: MakeOptions): Promise<DomainAccess>;
 }
 
 export interface RepositorySettings {
@@ -164,6 +170,8 @@ async function sealed(bytes: Uint8Array, keyRing: KeyRing | undefined): Promise<
   return withSeal(bytes, keyRing === undefined ? plainSeal(bytes) : await keyRing.sign(bytes));
 }
 
+const generationsTriedMax = 64;
+
 class StoredRepository implements Repository {
   readonly id: string;
   readonly encryption: Encryption;
@@ -204,9 +212,43 @@ class StoredRepository implements Repository {
     return await this.openDomain(domain, options);
   }
 
+  async rotateDataKey(domain: string, options: MakeOptions): Promise<DomainAccess> {
+    const keyRing = this.#keyRing;
+    if (keyRing === undefined) {
+      throw new HoldfastError('E_ENCRYPTION_MISMATCH', 'a repository without encryption has no data keys', {
+        remedy: 'There is nothing to rotate.',
+      });
+    }
+    const newest = (await this.#genuineKeys(domain, options)).at(-1);
+    if (newest === undefined) {
+      throw new HoldfastError('E_NOT_FOUND', `nothing was ever stored for ${domain} in this repository`);
+    }
+    const secret = await keyRing.unwrap(newest.domainSecret, this.#secretContext(domain));
+    // Numbers that hold junk are passed over, as readers do.
+    for (let next = newest.generation + 1; next <= newest.generation + generationsTriedMax; next++) {
+      const made = await this.#keysOf(domain, next, secret, options);
+      const bytes = await sealed(domainKeyObjectToSeal(made), keyRing);
+      this.#readKey(bytes, domain, next);
+      await createObject(options, domainKeyKey(domain, next), bytes, {
+        bytesMax: domainKeyObjectBytesMax,
+        signal: options.signal,
+      });
+      const access = await this.openDomain(domain, options);
+      if (access.dataKey.generation > newest.generation) return access;
+    }
+    throw new HoldfastError('E_DAMAGED', `${generationsTriedMax} objects beside the keys of ${domain} are not ours`);
+  }
+
   async #newDomain(domain: string, options: MakeOptions): Promise<DomainKeyObject> {
-    const secret = options.random.bytes(secretBytes);
-    const generation = 1;
+    return await this.#keysOf(domain, 1, options.random.bytes(secretBytes), options);
+  }
+
+  async #keysOf(
+    domain: string,
+    generation: number,
+    secret: Uint8Array,
+    options: MakeOptions,
+  ): Promise<DomainKeyObject> {
     const wrapped = this.#keyRing;
     return {
       repository: this.id,
@@ -234,11 +276,17 @@ class StoredRepository implements Repository {
     return readDomainKeyObject(bytes, { repository: this.#object, domain, generation });
   }
 
-  /**
-   * Junk beside genuine generations is passed over, since whoever can create objects could otherwise lock everybody out; when
-   * nothing genuine is left the domain counts as damaged, not as new.
-   */
   async #findDomain(domain: string, options: { readonly signal?: AbortSignal }): Promise<DomainAccess | undefined> {
+    const genuine = await this.#genuineKeys(domain, options);
+    const newest = genuine.at(-1);
+    return newest === undefined ? undefined : await this.#openKeys(domain, genuine, newest);
+  }
+
+  /**
+   * All generations, ascending. Junk beside genuine ones is passed over, since whoever can create objects could otherwise lock
+   * everybody out; when nothing genuine is left the domain counts as damaged, not as new.
+   */
+  async #genuineKeys(domain: string, options: { readonly signal?: AbortSignal }): Promise<readonly DomainKeyObject[]> {
     const waiting = options.signal === undefined ? {} : { signal: options.signal };
     const listed = await this.#store.list(domainKeyPrefix(domain), waiting);
     const generations = listed
@@ -259,9 +307,8 @@ class StoredRepository implements Repository {
         damage = error;
       }
     }
-    const newest = genuine.at(-1);
-    if (newest === undefined && damage !== undefined) throw damage;
-    return newest === undefined ? undefined : await this.#openKeys(domain, genuine, newest);
+    if (genuine.length === 0 && damage !== undefined) throw damage;
+    return genuine;
   }
 
   async #openKeys(

@@ -173,6 +173,45 @@ describe('a key domain', () => {
     await expect(repository.openOrMakeDomain('team/app', options)).rejects.toMatchObject({ code: 'E_DAMAGED' });
   });
 
+  it('rotates: a new data key encrypts, all old ones decrypt, and the secret stays', async () => {
+    const options = making();
+    const repository = await createRepository(encrypted, options);
+    await expect(repository.rotateDataKey('team/app', options)).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    const before = await repository.openOrMakeDomain('team/app', options);
+    const first = await options.store.get(domainKeyKey('team/app', 1), { bytesMax: 10_000 });
+    const after = await repository.rotateDataKey('team/app', options);
+    expect(after.dataKeys.map(({ generation }) => generation)).toEqual([1, 2]);
+    expect(after.dataKeys[0]).toEqual(before.dataKey);
+    expect(after.dataKey.key).not.toEqual(before.dataKey.key);
+    expect(after.keys).toEqual(before.keys);
+    expect(await (await openRepository(options.store, encrypted)).openDomain('team/app')).toEqual(after);
+    expect(await options.store.get(domainKeyKey('team/app', 1), { bytesMax: 10_000 })).toEqual(first);
+    expect((await repository.rotateDataKey('team/app', options)).dataKey.generation).toBe(3);
+  });
+
+  it('rotated twice at once has one new data key; and junk is passed over', async () => {
+    const options = making();
+    const repository = await createRepository(encrypted, options);
+    await repository.openOrMakeDomain('team/app', options);
+    const store = options.store as ScriptedStore;
+    await store.memory.create(domainKeyKey('team/app', 2), utf8Bytes('junk'));
+    let winner: Promise<unknown> | undefined;
+    let creates = 0;
+    store.beforeCreate = async () => {
+      if (++creates < 2) return;
+      store.beforeCreate = undefined;
+      winner = (await openRepository(store, encrypted)).rotateDataKey('team/app', making(store, 'winner'));
+      await winner;
+    };
+    const loser = await repository.rotateDataKey('team/app', options);
+    expect(loser).toEqual(await winner);
+    expect(loser.dataKeys.map(({ generation }) => generation)).toEqual([1, 3]);
+    const plainly = making(undefined, 'plain');
+    const without = await createRepository(plain, plainly);
+    await without.openOrMakeDomain('team/app', plainly);
+    await expect(without.rotateDataKey('team/app', plainly)).rejects.toMatchObject({ code: 'E_ENCRYPTION_MISMATCH' });
+  });
+
   it('of another repository with the same key is not taken', async () => {
     const [a, b] = [making(undefined, 'a'), making(undefined, 'b')];
     await (await createRepository(encrypted, a)).openOrMakeDomain('team/app', a);
