@@ -20,7 +20,7 @@ export type Fault =
   | { readonly kind: 'late'; readonly until: Promise<void> }
   /** The server gets the request twice, and answers to the second. */
   | { readonly kind: 'twice' }
-  /** Something on the way answers with an error of S3; `after` the server has done what was asked, or in its place. */
+  /** Something on the way answers: an error of S3, nothing with 200. `after` the server has done it, or in its place. */
   | { readonly kind: 'answer'; readonly status: number; readonly code: string; readonly after?: boolean }
   /** Nobody answers, and nothing breaks: half-open. */
   | { readonly kind: 'stall' }
@@ -105,7 +105,9 @@ export class FaultProxy implements AsyncDisposable {
       case 'answer': {
         if (fault.after === true) await forward();
         const text = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${fault.code}</Code><Message>planted</Message></Error>`;
-        response.writeHead(fault.status, { 'Content-Type': 'application/xml' }).end(method === 'HEAD' ? '' : text);
+        response
+          .writeHead(fault.status, { 'Content-Type': 'application/xml' })
+          .end(method === 'HEAD' || fault.status === 200 ? '' : text);
         return;
       }
       case 'twice':

@@ -59,6 +59,8 @@ export class ConcurrencyWindow {
       this.#active += 1;
       return Promise.resolve();
     }
+    // Its event has passed already.
+    if (signal?.aborted) return Promise.reject(interrupted(signal));
     return new Promise((resolve, reject) => {
       const admitted = (): void => {
         signal?.removeEventListener('abort', aborted);
@@ -66,7 +68,7 @@ export class ConcurrencyWindow {
       };
       const aborted = (): void => {
         this.#waiting.splice(this.#waiting.indexOf(admitted), 1);
-        reject(new HoldfastError('E_ABORTED', 'interrupted while waiting to ask the store', { cause: signal?.reason }));
+        reject(interrupted(signal));
       };
       this.#waiting.push(admitted);
       signal?.addEventListener('abort', aborted, { once: true });
@@ -81,4 +83,8 @@ export class ConcurrencyWindow {
       next();
     }
   }
+}
+
+function interrupted(signal: AbortSignal | undefined): HoldfastError {
+  return new HoldfastError('E_ABORTED', 'interrupted while waiting to ask the store', { cause: signal?.reason });
 }
