@@ -327,6 +327,9 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
   }
   const within = parsed.text('converge-within');
   const wait = parsed.text('sqlite-wait');
+  if (parsed.given('sqlite-wait') && !parsed.flag('sqlite-locks')) {
+    throw usage('checkpoint', '--sqlite-wait says how long to wait for --sqlite-locks, which is not given');
+  }
   const partial = parsed.text('partial-bytes');
   const level = parsed.number('level', 1, 19, 1);
   return {

@@ -73,7 +73,7 @@ describe.each(['wal', 'delete', 'persist'] as const)(
   (mode) => {
     test('is of one moment when it was held, in a volume that never stands still', async () => {
       await using writer = await startWriter(mode);
-      for (let round = 0; round < 6; round++) {
+      for (let round = 0; round < 3; round++) {
         await writer.next();
         const before = writer.steps;
         const made = await work.json(['checkpoint', data, '--sqlite-locks', '--sqlite-wait', '30s']);
@@ -145,6 +145,13 @@ test('what is volatile is said by checkpoint, show and restore', async () => {
   expect(some['volumes']).toMatchObject({ data: { volatileCount: 0, volatileNames: [] } });
   const index = await work.json(['restore', '--target', work.at('index'), '--only', '*-shm']);
   expect(index['volumes']).toMatchObject({ data: { volatileCount: 1, volatileNames: ['ledger.db-shm'] } });
+});
+
+test('how long to wait is asked only of a checkpoint that locks', async () => {
+  expect(await work.error(['checkpoint', data, '--sqlite-wait', '1s'])).toMatchObject({ code: 'E_USAGE' });
+  expect(await work.error(['checkpoint', data, '--sqlite-locks', '--sqlite-wait', 'long'])).toMatchObject({
+    code: 'E_USAGE',
+  });
 });
 
 test('without system calls it is said that nothing was held', async () => {
