@@ -22,13 +22,13 @@ import {
 } from './lane-protocol.ts';
 
 export interface WorkerLanesOptions {
-  /** Module that a worker thread runs; it must call serveLane. */
+  /** Module that a worker thread runs; it must call serveLane. Its `workerData` is `{ kind }`, as given to `start`. */
   readonly entry: URL;
   /** Pipelines for `lanes` 0. */
   readonly createPipeline: CreatePipeline;
   /** Parts that one lane may be ahead, default 4. */
   readonly slotCount?: number;
-  /** Larger parts are split, default 1 MiB + 64 KiB. */
+  /** Larger parts are split, default 256 KiB. */
   readonly slotBytes?: number;
   /**
    * Memory of new objects in each thread, default 6 MiB (semi-spaces of 2 MiB). The pipelines make few objects, and a
@@ -45,7 +45,7 @@ export function createLaneStarter(options: WorkerLanesOptions): LaneStarter {
   const settings: Settings = {
     entry: options.entry,
     slotCount: options.slotCount ?? 4,
-    slotBytes: options.slotBytes ?? 1024 * 1024 + 64 * 1024,
+    slotBytes: options.slotBytes ?? 256 * 1024,
     youngGenerationMib: options.youngGenerationMib ?? 6,
     endMsMax: options.endMsMax ?? 10_000,
   };
@@ -61,6 +61,8 @@ export function createLaneStarter(options: WorkerLanesOptions): LaneStarter {
     },
   };
 }
+
+type LaneKind = Parameters<LaneStarter['start']>[0];
 
 interface Waiting {
   readonly resolve: (reply: LaneReply) => void;
@@ -95,7 +97,7 @@ class WorkerPool implements LanePool {
     this.#lanes = opened;
     try {
       for (let lane = 0; lane < lanes; lane++) {
-        const { memory, worker } = this.#open(lane, settings, opened);
+        const { memory, worker } = this.#open(kind, lane, settings, opened);
         const start: LaneOrder = { type: 'start', kind, lane, lanes, settings: laneSettings, memory };
         worker.postMessage(start);
       }
@@ -142,11 +144,12 @@ class WorkerPool implements LanePool {
     );
   }
 
-  #open(lane: number, settings: Settings, lanes: Lane[]): Lane {
+  #open(kind: LaneKind, lane: number, settings: Settings, lanes: Lane[]): Lane {
     const { entry, slotCount, slotBytes, youngGenerationMib } = settings;
     const memory = createLaneMemory(slotCount, slotBytes);
     const worker = new Worker(entry, {
       name: `lane-${lane}`,
+      workerData: { kind },
       resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMib },
       // Descriptors pass between threads: none belongs to the thread that opened it.
       trackUnmanagedFds: false,

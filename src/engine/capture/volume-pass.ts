@@ -31,7 +31,8 @@ import {
 } from './scan.ts';
 import type { Selection } from './select.ts';
 
-const windowBatches = 12;
+/** Two for each of four lanes. What waits here outlives the nursery and makes the heap grow. */
+const windowBatches = 8;
 
 export interface PassProgress {
   /** Names read so far in this pass. */
