@@ -55,6 +55,8 @@ export class S3Upload implements ObjectUpload {
   #number = 0;
   #buffer = new Uint8Array();
   #filled = 0;
+  /** Memory of parts that the server has: used again, so that what an upload takes does not depend on the collector. */
+  readonly #free: Uint8Array<ArrayBuffer>[] = [];
   #failure: unknown;
 
   /** `createWhole` makes the object of an upload that has stayed below one part. */
@@ -130,10 +132,16 @@ export class S3Upload implements ObjectUpload {
     return partBytesFirst * 2 ** Math.floor(this.#number / partsOfOneSize);
   }
 
-  /** Many uploads stay small, so the memory of a part is taken as it fills. */
+  /** Many uploads stay small, so the memory of the first part is taken as it fills, that of others at once. */
   #reserve(bytes: number, bytesMax: number): void {
     if (bytes <= this.#buffer.length) return;
-    const grown = new Uint8Array(Math.min(bytesMax, Math.max(bytes, this.#buffer.length * 2)));
+    const free = this.#number > 0 ? this.#free.pop() : undefined;
+    if (free?.length === bytesMax) {
+      this.#buffer = free;
+      return;
+    }
+    const size = this.#number > 0 ? bytesMax : Math.min(bytesMax, Math.max(bytes, this.#buffer.length * 2));
+    const grown = new Uint8Array(size);
     grown.set(this.#buffer.subarray(0, this.#filled));
     this.#buffer = grown;
   }
@@ -146,13 +154,15 @@ export class S3Upload implements ObjectUpload {
     this.#begun.catch(() => undefined);
     this.#number += 1;
     const number = this.#number;
-    const body = this.#buffer.subarray(0, this.#filled);
+    const memory = this.#buffer;
+    const body = memory.subarray(0, this.#filled);
     this.#buffer = new Uint8Array();
     this.#filled = 0;
     const sent: Promise<void> = this.#begun
       .then((id) => this.#uploadPart(id, number, body))
       .then((part) => {
         this.#parts.push(part);
+        this.#free.push(memory);
       })
       .catch((error: unknown) => {
         this.#failure ??= error;
