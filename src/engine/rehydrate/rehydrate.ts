@@ -346,7 +346,7 @@ class VolumeRun {
     try {
       root = files.makeRoot(target.path);
     } catch (error) {
-      const known = error instanceof FileTreeError && ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP'].includes(error.errno);
+      const known = error instanceof FileTreeError && ['EEXIST', 'ENOTDIR', 'ELOOP'].includes(error.errno);
       if (!known) throw targetError(error, undefined);
       throw new HoldfastError(
         'E_TARGET_NOT_DIRECTORY',
