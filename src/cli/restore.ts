@@ -6,14 +6,14 @@ import { equalBytes, toHex } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
 import { toLineageName, toVolumeName, type VolumeName } from '../engine/model/ids.ts';
 import { keyFromDisplay } from '../engine/model/rel-path.ts';
-import {
-  type FirstComplete,
-  rehydrate,
-  type RehydrateOutcome,
-  type RestoredVolume,
-  restoreDefaults,
-  type RestoreProgress,
-} from '../engine/rehydrate/rehydrate.ts';
+import { rehydrate } from '../engine/rehydrate/rehydrate.ts';
+import type {
+  FirstComplete,
+  RehydrateOutcome,
+  RestoredVolume,
+  RestoreProgress,
+} from '../engine/rehydrate/rehydrate-outcome.ts';
+import { restoreDefaults } from '../engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-source.ts';
 import { pathGlobs } from '../engine/rehydrate/selection.ts';
 import { shortTime, timeText } from './describe-record.ts';

@@ -13,7 +13,8 @@ import { parseSelector, resolveCheckpoint } from '../../src/engine/lineage/resol
 import { toHex } from '../../src/engine/model/bytes.ts';
 import { toLineageName, toVolumeName } from '../../src/engine/model/ids.ts';
 import type { ObjectReader } from '../../src/engine/ports/object-store.ts';
-import { rehydrate, restoreDefaults } from '../../src/engine/rehydrate/rehydrate.ts';
+import { rehydrate } from '../../src/engine/rehydrate/rehydrate.ts';
+import { restoreDefaults } from '../../src/engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint } from '../../src/engine/rehydrate/restore-source.ts';
 import { SegmentSource } from '../../src/engine/tree/segment-source.ts';
 import { ManualClock, Pod, seededRandom } from '../support/capture-fixture.ts';

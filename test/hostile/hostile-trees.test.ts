@@ -9,7 +9,7 @@ import { ByteWriter, emptyBytes, utf8Bytes } from '../../src/engine/model/bytes.
 import type { TreeRoot, VolumeCheckpoint } from '../../src/engine/model/checkpoint.ts';
 import { HoldfastError } from '../../src/engine/model/errors.ts';
 import type { VolumeName } from '../../src/engine/model/ids.ts';
-import type { RehydrateOutcome } from '../../src/engine/rehydrate/rehydrate.ts';
+import type { RehydrateOutcome } from '../../src/engine/rehydrate/rehydrate-outcome.ts';
 import { restore } from '../support/restore-fixture.ts';
 import { setLineage } from '../support/stored-set.ts';
 import { encoded } from '../support/tree-model.ts';

@@ -22,7 +22,8 @@ import { HoldfastError, isHoldfastError } from '../../src/engine/model/errors.ts
 import { type HolderId, nextSlot, toEpoch, toLineageName, toSlot, toVolumeName } from '../../src/engine/model/ids.ts';
 import type { Compressor } from '../../src/engine/ports/compressor.ts';
 import type { LaneStarter } from '../../src/engine/ports/lanes.ts';
-import { rehydrate, restoreDefaults } from '../../src/engine/rehydrate/rehydrate.ts';
+import { rehydrate } from '../../src/engine/rehydrate/rehydrate.ts';
+import { restoreDefaults } from '../../src/engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../../src/engine/rehydrate/restore-source.ts';
 import type { FaultRates } from '../support/faulty-store.ts';
 import { MemoryFileTree } from '../support/memory-file-tree.ts';

@@ -12,13 +12,13 @@ import type { ObjectReader } from '../../src/engine/ports/object-store.ts';
 import type { RandomSource } from '../../src/engine/ports/random.ts';
 import type { RestoreMark, RestoreMarker } from '../../src/engine/ports/restore-marker.ts';
 import { createRehydrateLane, type RehydrateLaneSettings } from '../../src/engine/rehydrate/rehydrate-lane.ts';
+import { rehydrate } from '../../src/engine/rehydrate/rehydrate.ts';
+import type { RehydrateOutcome } from '../../src/engine/rehydrate/rehydrate-outcome.ts';
 import {
   type RehydrateOptions,
-  type RehydrateOutcome,
   type RehydrateSettings,
-  rehydrate,
   restoreDefaults,
-} from '../../src/engine/rehydrate/rehydrate.ts';
+} from '../../src/engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../../src/engine/rehydrate/restore-source.ts';
 import { ManualClock, seededRandom } from './capture-fixture.ts';
 

@@ -20,7 +20,7 @@ import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, Volu
 import { DatabaseLocks } from './database-locks.ts';
 import { findWriters } from './find-writers.ts';
 import { statBytes } from './lane-job.ts';
-import { NameTally } from './name-tally.ts';
+import { NameTally } from '../model/name-tally.ts';
 import { keepXattrs, metaOf } from './read-name.ts';
 import { RunPacks } from './run-packs.ts';
 import type { ScanTotals } from './scan.ts';

@@ -1,6 +1,6 @@
 /** Whether an application still has files of a volume open for writing: what refutes that it has stopped. */
 import { FileTreeError, type FileTreeReader } from '../ports/file-tree.ts';
-import type { NameTally } from './name-tally.ts';
+import type { NameTally } from '../model/name-tally.ts';
 import { type FileWalk, nameWith, type WalkedFile, walkFiles } from './walk-files.ts';
 
 /** Adds the files for which a writer cannot be ruled out: by a refused read lease, or because no lease can be had. */

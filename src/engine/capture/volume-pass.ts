@@ -19,7 +19,7 @@ import type { TreeEditor } from '../tree/tree-editor.ts';
 import { ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
 import { BaseMerge } from './base-merge.ts';
 import { hintsFor } from './base-hints.ts';
-import { NameTally } from './name-tally.ts';
+import { NameTally } from '../model/name-tally.ts';
 import { metaOf } from './read-name.ts';
 import {
   type CachePosition,

@@ -5,7 +5,7 @@ import type { EntryMeta, Xattr } from '../model/entry.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
 import type { DatabaseOutcome, VolumeOutcome } from './capture-outcome.ts';
 import type { VolumeSource } from './capture-request.ts';
-import type { NameTally } from './name-tally.ts';
+import type { NameTally } from '../model/name-tally.ts';
 import type { VolumePassResult } from './volume-pass.ts';
 
 export interface VolumeState {

@@ -1,7 +1,7 @@
 /** What could not be read, by object, and what that costs. Bounded, however much is damaged. */
 import type { HoldfastError } from '../model/errors.ts';
 import { displayPath } from '../model/rel-path.ts';
-import { NameTally } from './tally.ts';
+import { NameTally } from '../model/name-tally.ts';
 import type { LostSubtree } from './walk-tree.ts';
 
 const objectsKept = 100;

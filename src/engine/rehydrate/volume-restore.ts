@@ -27,7 +27,7 @@ import { type ExistingName, ExistingNames, type ExistingPolicy, isLinkTo, remove
 import type { FileEntry, FilePlanner, PlannedFile } from './file-planner.ts';
 import { LinkQueue } from './link-queue.ts';
 import type { PathGlobs } from './selection.ts';
-import type { NameTally } from './tally.ts';
+import type { NameTally } from '../model/name-tally.ts';
 import { type OpenCount, TargetDirectory } from './target-directory.ts';
 import { targetError } from './target-error.ts';
 import { type KeyRange, walkTree } from './walk-tree.ts';

@@ -8,7 +8,7 @@ import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { keyFromDisplay } from '../../../src/engine/model/rel-path.ts';
 import type { DamageReport } from '../../../src/engine/rehydrate/damage.ts';
 import { findEntry, readFile } from '../../../src/engine/rehydrate/read-file.ts';
-import type { RehydrateOutcome } from '../../../src/engine/rehydrate/rehydrate.ts';
+import type { RehydrateOutcome } from '../../../src/engine/rehydrate/rehydrate-outcome.ts';
 import { segmentsOf } from '../../../src/engine/rehydrate/restore-source.ts';
 import { type VerifyOutcome, verifyCheckpoint, voidRecords } from '../../../src/engine/rehydrate/verify.ts';
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';

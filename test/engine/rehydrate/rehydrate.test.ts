@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { toHex } from '../../../src/engine/model/bytes.ts';
-import type { RehydrateOutcome, RestoredVolume } from '../../../src/engine/rehydrate/rehydrate.ts';
+import type { RehydrateOutcome, RestoredVolume } from '../../../src/engine/rehydrate/rehydrate-outcome.ts';
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';
 import { MemoryCache } from '../../support/memory-cache.ts';
 import { MemoryFileSystem, type MemoryFileSystemOptions, MemoryFileTree } from '../../support/memory-file-tree.ts';

@@ -1,36 +1,4 @@
-/** Names counted by reason, the first of each kept: reports stay small however much there is to report. */
-import { displayPath } from '../model/rel-path.ts';
-
-const namesKept = 100;
-
-export interface NameCount {
-  readonly count: number;
-  /** The first ones, as display text. */
-  readonly names: readonly string[];
-}
-
-export class NameTally {
-  #count = 0;
-  readonly #names: string[] = [];
-
-  add(key: Uint8Array): void {
-    this.#count++;
-    if (this.#names.length < namesKept) this.#names.push(key.length === 0 ? '.' : displayPath(key));
-  }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get names(): readonly string[] {
-    return this.#names;
-  }
-
-  /** As plain data. */
-  plain(): NameCount {
-    return { count: this.#count, names: [...this.#names] };
-  }
-}
+import { type NameCount, NameTally } from '../model/name-tally.ts';
 
 /** Tallies by a reason in words; a bounded number of reasons is told apart. */
 export class ReasonTally {
