@@ -3,7 +3,7 @@
  * to go without a checkpoint. After the first failure everything reads as absent and what is written is dropped; what was
  * half written is removed, which leaves the room to what must be kept.
  */
-import { HoldfastError } from '../../engine/model/errors.ts';
+import { HoldfastError, invariant } from '../../engine/model/errors.ts';
 import type { CacheReader, CacheWriter, LocalCache, ScratchFile } from '../../engine/ports/local-cache.ts';
 
 export class ForgivingCache implements LocalCache {
@@ -76,8 +76,12 @@ export class ForgivingCache implements LocalCache {
       },
       read: (position, into) => {
         const kept = inMemory.get(position);
-        if (kept !== undefined) into.set(kept.subarray(0, into.length));
-        else file?.read(position, into);
+        if (kept !== undefined) {
+          into.set(kept.subarray(0, into.length));
+          return;
+        }
+        invariant(file !== undefined, 'what was appended is read at its position');
+        file.read(position, into);
       },
       close: () => file?.close(),
     };

@@ -34,6 +34,7 @@ import {
 import { blockOfRecords } from './directory-block.ts';
 import { DirectoryNames } from './directory-names.ts';
 import { errnoName } from './errno-name.ts';
+import { errnoNumber } from './errno-number.ts';
 import { type FileSystemTraits, fileSystemOfType } from './file-system-type.ts';
 import { type LinuxCalls, loadLinuxCalls, type SystemCallNumbers } from './linux-calls.ts';
 import { nameEnd, splitPath } from './name-at.ts';
@@ -66,17 +67,16 @@ const readLock = 0;
 const unlock = 2;
 const setDumpable = 4;
 
-const errors: Readonly<Record<string, number>> = osConstants.errno;
-const EINTR: number = errors['EINTR'] as number;
-const EAGAIN: number = errors['EAGAIN'] as number;
-const EPERM: number = errors['EPERM'] as number;
-const ENOENT: number = errors['ENOENT'] as number;
-const EINVAL: number = errors['EINVAL'] as number;
-const EISDIR: number = errors['EISDIR'] as number;
-const ENXIO: number = errors['ENXIO'] as number;
-const ENOSYS: number = errors['ENOSYS'] as number;
-const ENOTSUP: number = errors['ENOTSUP'] as number;
-const ENODATA: number = errors['ENODATA'] as number;
+const EINTR: number = errnoNumber('EINTR');
+const EAGAIN: number = errnoNumber('EAGAIN');
+const EPERM: number = errnoNumber('EPERM');
+const ENOENT: number = errnoNumber('ENOENT');
+const EINVAL: number = errnoNumber('EINVAL');
+const EISDIR: number = errnoNumber('EISDIR');
+const ENXIO: number = errnoNumber('ENXIO');
+const ENOSYS: number = errnoNumber('ENOSYS');
+const ENOTSUP: number = errnoNumber('ENOTSUP');
+const ENODATA: number = errnoNumber('ENODATA');
 
 const slash = 0x2f;
 const dot = 0x2e;

@@ -2,11 +2,11 @@
  * Range locks of Linux: fcntl's *open file description* locks. Those of POSIX belong to the process, and closing any descriptor
  * of the file drops them all: a lane that reads the file would end the lock that protects its reading.
  */
-import { constants as osConstants } from 'node:os';
 import { writeI64 } from '../../engine/model/stat-record.ts';
 import { type Descriptor, FileTreeError } from '../../engine/ports/file-tree.ts';
 import type { RangeLocks } from '../../engine/ports/range-locks.ts';
 import { errnoName } from './errno-name.ts';
+import { errnoNumber } from './errno-number.ts';
 import { type LinuxCalls, loadLinuxCalls } from './linux-calls.ts';
 
 const getLock = 36;
@@ -22,10 +22,9 @@ const startAt = 8;
 const lengthAt = 16;
 const pidAt = 24;
 
-const errors: Readonly<Record<string, number>> = osConstants.errno;
-const EAGAIN: number = errors['EAGAIN'] as number;
-const EACCES: number = errors['EACCES'] as number;
-const EINTR: number = errors['EINTR'] as number;
+const EAGAIN: number = errnoNumber('EAGAIN');
+const EACCES: number = errnoNumber('EACCES');
+const EINTR: number = errnoNumber('EINTR');
 
 export class NativeRangeLocks implements RangeLocks {
   readonly #calls: LinuxCalls;
