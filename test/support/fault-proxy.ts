@@ -44,7 +44,10 @@ export class FaultProxy implements AsyncDisposable {
   rule: (request: ProxiedRequest) => Fault | undefined = () => undefined;
   readonly requests: ProxiedRequest[] = [];
   readonly #port: number;
-  readonly #server = createServer((request, response) => void this.#serve(request, response).catch(() => undefined));
+  /** When one side breaks, the other is broken too: a client must see it, not wait. */
+  readonly #server = createServer(
+    (request, response) => void this.#serve(request, response).catch(() => request.socket.destroy()),
+  );
   /** Requests that were sent on after their client had gone. */
   readonly #late: Promise<unknown>[] = [];
 

@@ -22,6 +22,7 @@ import type {
 } from '../../../engine/ports/object-store.ts';
 import { checkKeyPrefix, checkObjectKey } from '../object-key.ts';
 import { throwIfAborted } from '../store-error.ts';
+import { HedgedReads } from './hedged-reads.ts';
 import { readBody } from './read-body.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { isBadRange, isMissingHead, isMissingObject, isPreconditionFailed } from './s3-error.ts';
@@ -44,9 +45,11 @@ const keysPerPageMax = 1000;
 
 export class S3Reader implements ObjectReader, AsyncDisposable {
   protected readonly connection: S3Connection;
+  readonly #hedged: HedgedReads;
 
   constructor(connection: S3Connection) {
     this.connection = connection;
+    this.#hedged = new HedgedReads(connection.clock);
   }
 
   async get(key: string, options: WaitOptions & { readonly bytesMax: number }): Promise<Uint8Array | undefined> {
@@ -72,7 +75,10 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
       if (start > info.bytes) throw tooShort(key, start, length, info.bytes);
       return new Uint8Array();
     }
-    const found = await this.#read(key, `reading ${length} bytes of ${key}`, signal, { start, length }, () => {});
+    const doing = `reading ${length} bytes of ${key}`;
+    const found = await this.#hedged.run(length, signal, (within) =>
+      this.#read(key, doing, within, { start, length }, () => {}),
+    );
     if (found === undefined) throw missing(key);
     return found;
   }

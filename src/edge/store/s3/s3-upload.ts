@@ -97,6 +97,7 @@ export class S3Upload implements ObjectUpload {
     if (this.#filled > 0) await this.#sendPart();
     this.#buffer = new Uint8Array();
     await Promise.all(this.#underway);
+    this.#free.length = 0;
     this.#check(`creating ${this.#key}`);
     this.#state = 'ended';
     const outcome = await this.#complete(await this.#begun);
@@ -151,7 +152,6 @@ export class S3Upload implements ObjectUpload {
     while (this.#underway.size >= partsAtOnce) await Promise.race(this.#underway);
     this.#check(`writing ${this.#key}`);
     this.#begun ??= this.#begin();
-    this.#begun.catch(() => undefined);
     this.#number += 1;
     const number = this.#number;
     const memory = this.#buffer;

@@ -190,6 +190,17 @@ describe.each(names)('a bad network before %s', (name) => {
     });
   });
 
+  test('a range that takes far longer than ranges do is asked for twice, and the first answer counts', async () => {
+    await direct.create('v1/a', text('a few bytes'));
+    for (let i = 0; i < 10; i++) await writer.getRange('v1/a', 2, 3);
+    const before = proxy.count('GET');
+    plant({ kind: 'stall' }, 'GET');
+    expect(await writer.getRange('v1/a', 2, 3)).toEqual(text('few'));
+    // The one that nobody answered was given up, not tried again after its time-out.
+    expect(proxy.count('GET') - before).toBe(2);
+    expect(notices).toEqual([]);
+  });
+
   describe('an upload of many parts', () => {
     const content = new Uint8Array(randomBytes(20 * mebibyte));
 
