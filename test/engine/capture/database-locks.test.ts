@@ -120,6 +120,31 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
     locks.release();
   });
 
+  test('let a transaction over two of them end, which has the one and needs the other', async () => {
+    await using other = await started('a.db', 'delete');
+    await using sqlite = await started('b.db', 'delete');
+    await sqlite.run(`ATTACH '${join(folder, 'a.db')}' AS other`, 'BEGIN', "INSERT INTO main.t VALUES ('x')");
+    const locks = make(20_000);
+    const holding = locks.hold(walks());
+    let written = false;
+    // A lock on the other that stayed while this one is waited for would refuse it for ever.
+    for (let tries = 0; !written && tries < 500; tries++) {
+      written = await sqlite.run("INSERT INTO other.t VALUES ('x')").then(
+        () => true,
+        () => false,
+      );
+    }
+    expect(written).toBe(true);
+    await sqlite.run('COMMIT');
+    await holding;
+    await locks.settle(walks());
+    expect(locks.outcomes(0)).toMatchObject([
+      { path: 'a.db', locked: true },
+      { path: 'b.db', locked: true },
+    ]);
+    expect(await other.run('SELECT count(*) AS n FROM t')).toEqual([{ n: 2 }]);
+  });
+
   test('are held together, or as many as can be', async () => {
     await using free = await started('free.db', 'wal');
     await using busy = await started('busy.db', 'wal');

@@ -40,3 +40,23 @@ test('a write that ctime alone could tell is seen by the first capture after a r
 test('a write within the second of the restore is seen where stamps are whole seconds', async () => {
   expect(await writtenAfterRestore(1e9)).toEqual({ scan: 'cached', newBytes: 5 });
 });
+
+test('what whole seconds could not keep is no change to the first capture after a restore', async () => {
+  const clock = new ManualClock();
+  const source = new MemoryFileSystem({ clock });
+  source.mkdir('src');
+  source.writeFile('src/file', 'content');
+  source.setMtime('src/file', old, 123_456_789);
+  clock.ms += 60_000;
+  const pod = await Pod.start({ files: new MemoryFileTree(source), clock });
+  const { root } = await pod.capture({ path: 'src' });
+
+  const files = new MemoryFileTree(new MemoryFileSystem({ clock, timeStepNs: 1e9 }));
+  const cache = new MemoryCache();
+  const { store, access, lineage } = pod;
+  await restore({ store, access, lineage, files, clock, path: 'out', cache });
+  clock.ms += 60_000;
+  // Stamps that were doubted for being new would be read again, and then be another file's.
+  const after = await Pod.start({ files, clock, store, access, cache });
+  expect((await after.capture({ path: 'out' })).root).toEqual(root);
+});

@@ -80,6 +80,19 @@ describe('the direct writer', () => {
     expect(writes.filter((operation) => operation === 'write')).toHaveLength(5);
   });
 
+  it('asks the device for nothing that is not aligned, which would end direct writes for good', () => {
+    const { tree, writes } = makeTree();
+    const root = tree.makeRoot('/volume');
+    const writer = new DirectWriter(tree);
+    for (const name of ['first', 'second']) {
+      writer.begin(tree.createExclusive(root, nameAt(name)));
+      writer.write(pattern(3 * page + 1, 0), 0, 3 * page + 1, 0);
+      writer.flush();
+      writer.end();
+    }
+    expect(writes.filter((operation) => operation === 'writeDirect')).toHaveLength(2);
+  });
+
   it('goes on the usual way where the device wants a larger alignment, and does not ask again', () => {
     const result = written({ directAlignment: 64 * 1024 }, page, [{ gap: 0, bytes: 2 * 2 ** 20 + 5 }]);
     expect(result).toMatchObject({ end: result.position, equal: true });
