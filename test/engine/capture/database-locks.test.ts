@@ -18,6 +18,7 @@ import { systemClock } from '../../../src/edge/host/system-clock.ts';
 import { DatabaseLocks } from '../../../src/engine/capture/database-locks.ts';
 import { makeSelection } from '../../../src/engine/capture/select.ts';
 import type { FileWalk } from '../../../src/engine/capture/walk-files.ts';
+import type { Clock } from '../../../src/engine/ports/clock.ts';
 import type { Descriptor } from '../../../src/engine/ports/file-tree.ts';
 import { SqliteProcess } from '../../support/sqlite-process.ts';
 
@@ -56,8 +57,8 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
     { files, root, selection: makeSelection([], []), breathe: async () => undefined, signal: undefined },
   ];
 
-  const make = (waitMs = 50): DatabaseLocks =>
-    new DatabaseLocks({ files, locks: createNativeRangeLocks(), clock: systemClock, waitMs, signal: undefined });
+  const make = (waitMs = 50, clock: Clock = systemClock): DatabaseLocks =>
+    new DatabaseLocks({ files, locks: createNativeRangeLocks(), clock, waitMs, signal: undefined });
 
   async function started(path: string, mode: string): Promise<SqliteProcess> {
     const sqlite = new SqliteProcess(join(folder, path));
@@ -124,19 +125,15 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
     await using other = await started('a.db', 'delete');
     await using sqlite = await started('b.db', 'delete');
     await sqlite.run(`ATTACH '${join(folder, 'a.db')}' AS other`, 'BEGIN', "INSERT INTO main.t VALUES ('x')");
-    const locks = make(20_000);
-    const holding = locks.hold(walks());
-    let written = false;
-    // A lock on the other that stayed while this one is waited for would refuse it for ever.
-    for (let tries = 0; !written && tries < 500; tries++) {
-      written = await sqlite.run("INSERT INTO other.t VALUES ('x')").then(
-        () => true,
-        () => false,
-      );
-    }
-    expect(written).toBe(true);
-    await sqlite.run('COMMIT');
-    await holding;
+    let waits = 0;
+    // The moment of waiting for this one: a lock on the other that stayed would refuse it for ever.
+    const wait = async (): Promise<void> => {
+      waits++;
+      await sqlite.run("INSERT INTO other.t VALUES ('x')", 'COMMIT');
+    };
+    const locks = make(20_000, { ...systemClock, wait });
+    await locks.hold(walks());
+    expect(waits).toBe(1);
     await locks.settle(walks());
     expect(locks.outcomes(0)).toMatchObject([
       { path: 'a.db', locked: true },

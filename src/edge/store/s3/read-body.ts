@@ -22,18 +22,14 @@ export async function readBody(
   reached: (at: number) => void,
 ): Promise<void> {
   let end = at;
-  try {
-    for await (const piece of body as AsyncIterable<Uint8Array>) {
-      if (end + piece.length > target.length) {
-        throw new TruncatedBody(target.length - at, end + piece.length - at);
-      }
-      target.set(piece, end);
-      end += piece.length;
-      reached(end);
+  // The loop destroys the body however it ends: one that is not read to its end would keep its connection.
+  for await (const piece of body as AsyncIterable<Uint8Array>) {
+    if (end + piece.length > target.length) {
+      throw new TruncatedBody(target.length - at, end + piece.length - at);
     }
-  } finally {
-    // A body that is not read to its end would keep its connection.
-    body.destroy();
+    target.set(piece, end);
+    end += piece.length;
+    reached(end);
   }
   if (end !== target.length) throw new TruncatedBody(target.length - at, end - at);
 }
