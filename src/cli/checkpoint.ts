@@ -409,6 +409,10 @@ function printDatabases(host: Host, { volumes }: CaptureOutcome, heldMs: number)
   const all = volumes.flatMap(({ name, databases }) =>
     databases.map((database) => ({ ...database, path: path(name, database.path) })),
   );
+  if (all.length === 0) {
+    stdout.write('  sqlite  no database found\n');
+    return;
+  }
   const held = all.filter(({ locked }) => locked).map((database) => database.path);
   const within = held.length === 0 ? '' : `, for ${formatSeconds(heldMs / 1000)}`;
   stdout.write(`  sqlite  held still ${formatCount(held.length)}${within}  ${shortList(held, held.length)}\n`);

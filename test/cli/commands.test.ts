@@ -77,6 +77,13 @@ describe('the command line', () => {
     expect(snapshotTree(work.at('store'))).toEqual(before);
   });
 
+  it('what was asked to be held or stated is answered, also where there is nothing to hold', async () => {
+    const asked = ['checkpoint', work.at('data'), '--dry-run', '--sqlite-locks', '--quiesced'];
+    const { stdout } = await work.run(asked);
+    expect(stdout).toContain('  sqlite  no database found\n');
+    expect(await work.json(asked)).toMatchObject({ consistency: 'quiesced', refuted: [], databases: [] });
+  });
+
   it('restore makes a missing target, equal in root and by a comparison that shares no code', async () => {
     const restored = await work.json(['restore', '--target', work.at('back')]);
     expect(restored).toMatchObject({ root: first['root'], slot: 2, files: 3, incomplete: false, verified: true });
