@@ -118,6 +118,8 @@ class Inode {
 export interface MemoryMapping {
   /** Stores into the mapping. mtime moves only where a page is clean. */
   write(position: number, bytes: Uint8Array | string): void;
+  /** Reads from the mapping. Without writeback that makes the page writable: a write after it leaves no trace at all. */
+  touch(position: number): void;
   close(): void;
 }
 
@@ -312,6 +314,9 @@ export class MemoryFileSystem {
         }
         this.writeTo(inode, bytes, position);
         if (!fault) Object.assign(inode, before);
+      },
+      touch: (position) => {
+        if (!this.info.writeback) writable.add(Math.floor(position / blockBytes));
       },
       close: () => {
         if (inode.mappings.delete(mapping)) inode.writers--;

@@ -205,7 +205,7 @@ export class CaptureRun {
         next,
         unreadBefore: volume.last?.skipped.get('unreadable'),
         freshFromMs: clock.nowMs() - coarseClockMs,
-        distrustContent: this.#pass === 1 && previous !== undefined && !writeback,
+        distrustContent: previous !== undefined && !writeback,
         volatileStored: volume.volatileStored,
         read: (job, bytes) => this.#packs.read(job, bytes),
         onApplied: (drain) => this.#afterBatch(volume, editor, drain),

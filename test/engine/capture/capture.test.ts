@@ -206,6 +206,26 @@ describe('a checkpoint', () => {
     });
   }
 
+  test('does not call converged on tmpfs what a mapping changed between its passes', async () => {
+    const { clock, disk, files, pod } = await onDisk({ type: 'tmpfs' });
+    disk.writeFile('mapped.db', noise(20_000, 'pages'));
+    clock.ms += 60_000;
+    let lists = 0;
+    files.beforeCall = (call) => {
+      // The second pass begins: everything was read, and no writer is left to be asked for a lease.
+      if (call.operation !== 'list' || call.path !== '' || ++lists !== 2) return;
+      const mapping = disk.openMapping('mapped.db');
+      mapping.touch(100);
+      mapping.write(100, 'written between two passes');
+      mapping.close();
+    };
+    const seen = await pod.capture();
+    expect(lists).toBe(3);
+    expect(seen.consistency).toBe('converged');
+    files.beforeCall = undefined;
+    expect(toHex(seen.root)).toBe(await freshRoot(pod, disk));
+  });
+
   // "-shm is written only through a mapping: it is stored as read, marked volatile, and takes no part in convergence."
   test('of a database in use does not wait for its wal-index to hold still', async () => {
     const { clock, disk, files, pod } = await onDisk();
