@@ -9,6 +9,7 @@ import type {
   ObjectInfo,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import { type FaultRates, Faults, FaultyWriter, type PendingEffect } from '../support/faulty-store.ts';
@@ -92,6 +93,10 @@ export class AgentStore implements ObjectWriter {
 
   beginUpload(key: string, options?: WaitOptions): Promise<ObjectUpload> {
     return this.#store.beginUpload(key, options);
+  }
+
+  unfinished(prefix: string, options?: WaitOptions): Promise<readonly UnfinishedUpload[]> {
+    return this.#store.unfinished(prefix, options);
   }
 
   #recordIn(key: string, bytes: Uint8Array): LogRecord | undefined {

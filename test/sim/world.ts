@@ -23,6 +23,7 @@ import type {
   ObjectInfo,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import { SegmentSource } from '../../src/engine/tree/segment-source.ts';
@@ -136,6 +137,10 @@ export class World implements ObjectWriter {
       },
       abort: () => upload.abort(),
     };
+  }
+
+  async unfinished(): Promise<readonly UnfinishedUpload[]> {
+    return [];
   }
 
   async trim(slot: number): Promise<void> {

@@ -7,6 +7,7 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import type { RandomSource } from '../../src/engine/ports/random.ts';
@@ -360,6 +361,10 @@ export class FaultyWriter extends FaultyReader<ObjectWriter> implements ObjectWr
       if (begun !== undefined) this.faults.countLeftover();
       throw error;
     }
+  }
+
+  unfinished(prefix: string, options?: WaitOptions): Promise<readonly UnfinishedUpload[]> {
+    return this.store.unfinished(prefix, options);
   }
 }
 

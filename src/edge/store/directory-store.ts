@@ -10,6 +10,7 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../engine/ports/object-store.ts';
 import { HandleCache } from './handle-cache.ts';
@@ -265,6 +266,11 @@ export class DirectoryWriter extends DirectoryReader implements ObjectWriter {
       await upload.abort();
       throw error;
     }
+  }
+
+  /** Whoever opens the store removes what has ended processes left. */
+  async unfinished(): Promise<readonly UnfinishedUpload[]> {
+    return [];
   }
 
   async beginUpload(key: string, options: WaitOptions = {}): Promise<ObjectUpload> {

@@ -6,6 +6,7 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../engine/ports/object-store.ts';
 import { checkKeyPrefix, checkObjectKey } from './object-key.ts';
@@ -103,6 +104,10 @@ export class MemoryStore implements ObjectWriter, ObjectSweeper {
     checkObjectKey(key);
     throwIfAborted(options.signal, `creating ${key}`);
     return new MemoryUpload(key, options.signal, (bytes) => this.#add(key, bytes));
+  }
+
+  async unfinished(): Promise<readonly UnfinishedUpload[]> {
+    return [];
   }
 
   async delete(key: string, options: WaitOptions = {}): Promise<boolean> {

@@ -6,12 +6,13 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../engine/ports/object-store.ts';
 
 export type RequestKind = 'create' | 'delete' | 'get' | 'list' | 'range' | 'stat' | 'upload';
 
-/** Requests by kind, failed ones included; an upload is one however many parts it has. */
+/** Requests by kind, failed ones included; an upload is one however many parts it has. Tidying up is not counted. */
 export type RequestCounts = Readonly<Record<RequestKind, number>>;
 
 /** What passed between a process and its store. One may be shared by several stores. */
@@ -121,6 +122,10 @@ export class ObservedWriter extends ObservedReader<ObjectWriter> implements Obje
       commit: () => upload.commit(),
       abort: () => upload.abort(),
     };
+  }
+
+  unfinished(prefix: string, options?: WaitOptions): Promise<readonly UnfinishedUpload[]> {
+    return this.store.unfinished(prefix, options);
   }
 }
 

@@ -18,7 +18,7 @@ import {
 import type { Clock } from '../ports/clock.ts';
 import type { HolderState, HolderStore } from '../ports/holder-store.ts';
 import type { Liveness } from '../ports/liveness.ts';
-import type { ObjectWriter } from '../ports/object-store.ts';
+import type { ObjectWriter, WaitOptions } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 import { newestGood, readBase } from './base.ts';
 import { type ClaimQuestion, decideClaim, type EpochFacts } from './claim-rule.ts';
@@ -28,6 +28,7 @@ import { readEpochs } from './epochs.ts';
 import type { LineageWriter } from './lineage-writer.ts';
 import { LineageLog, type LogHead } from './log.ts';
 import type { DomainAccess } from './repository.ts';
+import { endUnfinished, findUnfinished } from './unfinished.ts';
 
 export interface ClaimOptions {
   readonly store: ObjectWriter;
@@ -55,10 +56,18 @@ const roundsMax = 16;
 const holderNameBytesMax = 253;
 
 /**
- * The writer of the lineage, under a new CLAIM or the holder's own newest one. E_LINEAGE_HELD when another holder may still be
+ * The writer of the lineage, under a new CLAIM or the holder's own newest one. Once for each claim, uploads that killed processes
+ * have left are ended; that is looked for beside the other requests. E_LINEAGE_HELD when another holder may still be
  * alive, E_DIVERGED when one that is gone committed what these volumes do not contain; E_STORE_*, E_STATE_DIR, E_ABORTED.
  */
 export async function claimLineage(options: ClaimOptions): Promise<LineageWriter> {
+  const left = findUnfinished(options.store, options.lineage, waitingOf(options.signal));
+  const writer = await claim(options);
+  await endUnfinished(await left, options.lineage, writer);
+  return writer;
+}
+
+async function claim(options: ClaimOptions): Promise<LineageWriter> {
   const log = new LineageLog(options.store, options.access, options.lineage);
   const parts: WriterParts = { ...options, log, holderName: cutName(options.holderName) };
   let state = await options.holder.load();
@@ -115,9 +124,12 @@ async function askWhoIsGone(
   if (epochs[0]?.holder === me) return;
   for (const { holder } of epochs) {
     if (holder === me || gone.has(holder)) continue;
-    const waiting = options.signal === undefined ? {} : { signal: options.signal };
-    if ((await options.liveness.isGone(holder, waiting)) === 'gone') gone.add(holder);
+    if ((await options.liveness.isGone(holder, waitingOf(options.signal))) === 'gone') gone.add(holder);
   }
+}
+
+function waitingOf(signal: AbortSignal | undefined): WaitOptions {
+  return signal === undefined ? {} : { signal };
 }
 
 interface PlacedClaim {

@@ -5,14 +5,14 @@ import type { LineageWriter } from './lineage-writer.ts';
 
 /**
  * The error to end with when something that a writer stands on is gone: E_FENCED when the lineage was taken over, because then it was
- * collected, not damaged. Never rejects; when the store does not answer, the error stays what it was.
+ * collected, not damaged, and uploads were ended by the successor, not lost. Never rejects; when the store does not answer, the error stays what it was.
  */
 export async function fencedOr(
   error: unknown,
   writer: LineageWriter | undefined,
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<unknown> {
-  if (writer === undefined || !isHoldfastError(error, 'E_DAMAGED')) return error;
+  if (writer === undefined || !isHoldfastError(error, 'E_DAMAGED', 'E_STORE_IO')) return error;
   try {
     await writer.confirm(options);
   } catch (reason) {

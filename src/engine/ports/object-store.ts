@@ -45,11 +45,23 @@ export interface ObjectUpload {
   abort(): Promise<void>;
 }
 
+/** An upload that some process has begun and neither committed nor given up. */
+export interface UnfinishedUpload {
+  readonly key: string;
+  /** Drops it; whoever still sends to it fails. */
+  end(): Promise<void>;
+}
+
 export interface ObjectWriter extends ObjectReader {
   /** Creates the object whole and durable, never overwriting. A thrown error leaves open whether it was created. */
   create(key: string, bytes: Uint8Array, options?: WaitOptions): Promise<CreateOutcome>;
   /** Begins an object whose bytes come one after the other. Nothing is visible before commit. */
   beginUpload(key: string, options?: WaitOptions): Promise<ObjectUpload>;
+  /**
+   * Unfinished uploads of keys below `prefix`, as far as the store tells them in a few seconds; none where the store tidies up by
+   * itself. For tidying up only: an upload that has just begun may be missing.
+   */
+  unfinished(prefix: string, options?: WaitOptions): Promise<readonly UnfinishedUpload[]>;
 }
 
 export interface ObjectSweeper extends ObjectReader {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { toHex } from '../../../src/engine/model/bytes.ts';
+import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
 import { MemoryCache } from '../../support/memory-cache.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
@@ -378,6 +379,25 @@ describe('a checkpoint', () => {
       clock.ms += 60_000;
       await expect(pod.capture()).rejects.toMatchObject({ code: taken ? 'E_FENCED' : 'E_DAMAGED' });
       expect(files.openDescriptors).toEqual([]);
+    }
+  });
+
+  test('whose upload another has ended is fenced when that took the lineage, else the store has failed', async () => {
+    for (const taken of [true, false]) {
+      const { clock, disk, files, pod, store } = await onDisk();
+      await pod.capture();
+      await (await pod.writer()).seal();
+      if (taken) {
+        const other = await Pod.start({ files, clock, store, access: pod.access, holder: 'successor' });
+        await other.capture();
+      }
+      disk.writeFile('more', noise(2_000_000, 'more'));
+      clock.ms += 60_000;
+      const failing = pod.store as { beginUpload: unknown };
+      failing.beginUpload = async () => {
+        throw new HoldfastError('E_STORE_IO', 'no such upload');
+      };
+      await expect(pod.capture()).rejects.toMatchObject({ code: taken ? 'E_FENCED' : 'E_STORE_IO' });
     }
   });
 });

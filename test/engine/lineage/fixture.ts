@@ -43,6 +43,7 @@ import type {
   ObjectInfo,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../../src/engine/ports/object-store.ts';
 import type { RandomSource } from '../../../src/engine/ports/random.ts';
@@ -170,6 +171,10 @@ export class ScriptedStore implements ObjectWriter {
 
   beginUpload(key: string, options?: WaitOptions): Promise<ObjectUpload> {
     return this.memory.beginUpload(key, options);
+  }
+
+  unfinished(): Promise<readonly UnfinishedUpload[]> {
+    return this.memory.unfinished();
   }
 }
 

@@ -18,6 +18,7 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  UnfinishedUpload,
   WaitOptions,
 } from '../../../engine/ports/object-store.ts';
 import { checkKeyPrefix, checkObjectKey } from '../object-key.ts';
@@ -27,6 +28,7 @@ import { readBody } from './read-body.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { isBadRange, isMissingHead, isMissingObject, isPreconditionFailed } from './s3-error.ts';
 import { S3Upload } from './s3-upload.ts';
+import { listUnfinished } from './unfinished-uploads.ts';
 
 /**
  * A store in a bucket of an S3 server. A key of the store is a key of the bucket, behind the prefix.
@@ -233,6 +235,11 @@ export class S3Writer extends S3Reader implements ObjectWriter {
     checkObjectKey(key);
     throwIfAborted(signal, `creating ${key}`);
     return new S3Upload(this.connection, key, signal, (bytes) => this.#create(key, bytes, signal, true));
+  }
+
+  unfinished(prefix: string, options: WaitOptions = {}): Promise<readonly UnfinishedUpload[]> {
+    checkKeyPrefix(prefix);
+    return listUnfinished(this.connection, prefix, options);
   }
 
   /** `unique`: nobody else makes these bytes, so where they stand already, something on the way has sent ours twice. */

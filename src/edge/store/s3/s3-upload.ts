@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import {
-  AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { HoldfastError, invariant } from '../../../engine/model/errors.ts';
@@ -12,6 +10,7 @@ import type { CreateOutcome, ObjectUpload } from '../../../engine/ports/object-s
 import { throwIfAborted } from '../store-error.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { failureOf, isMissingHead, isPreconditionFailed } from './s3-error.ts';
+import { abortUpload, listUnfinished } from './unfinished-uploads.ts';
 
 /** An object of at most one part is sent by one request. S3 wants parts of at least 5 MiB, all but the last. */
 const partBytesFirst = 8 * 1024 * 1024;
@@ -262,7 +261,7 @@ export class S3Upload implements ObjectUpload {
   /** Ends an upload on the server; what cannot be ended is left to the bucket's own rule for unfinished uploads. */
   async #drop(begun: Promise<string>): Promise<void> {
     try {
-      await this.#abortUpload(await begun);
+      await abortUpload(this.#connection, this.#key, await begun);
     } catch {
       // Whoever gives up has a reason, and that is what is reported.
     }
@@ -270,37 +269,15 @@ export class S3Upload implements ObjectUpload {
 
   /** Uploads of this key that a lost reply to the beginning has left. Keys of uploads are made once, so all are ours. */
   async #dropOthers(): Promise<void> {
-    const { client, policy } = this.#connection;
-    const { Key } = this.#connection.at(this.#key);
     try {
-      const doing = `looking for uploads of ${this.#key}`;
-      const { Uploads = [] } = await policy.run({ doing, intent: 'write', signal: shortly() }, () =>
-        client.send(new ListMultipartUploadsCommand({ ...this.#connection.bucket(), Prefix: Key })),
-      );
-      for (const { UploadId, Key: found } of Uploads) {
-        if (UploadId !== undefined && found === Key) await this.#abortUpload(UploadId);
-      }
+      const others = await listUnfinished(this.#connection, this.#key);
+      for (const other of others) if (other.key === this.#key) await other.end();
     } catch {
       // As above.
     }
   }
 
-  async #abortUpload(id: string): Promise<void> {
-    const { client, policy } = this.#connection;
-    const signal = shortly();
-    await policy.run({ doing: `giving up the upload of ${this.#key}`, intent: 'write', signal }, () =>
-      client.send(new AbortMultipartUploadCommand({ ...this.#connection.at(this.#key), UploadId: id }), {
-        abortSignal: signal,
-      }),
-    );
-  }
-
   #waitSignal(): AbortSignal {
     return this.#signal === undefined ? this.#ended.signal : AbortSignal.any([this.#signal, this.#ended.signal]);
   }
-}
-
-/** Cleaning up must not keep a process that wants to end. */
-function shortly(): AbortSignal {
-  return AbortSignal.timeout(5000);
 }
