@@ -91,12 +91,15 @@ test.skipIf(lacking(canCutPower))('8 power cuts: what was acknowledged survives,
     await mkdir(mount, { recursive: true });
     // In namespaces of their own, so nothing stays mounted whatever happens. The cut discards all that is not on disk; the
     // second mount replays the journal as a machine does that comes up again, and the store is copied out for comparison.
+    // Unlike in a power cut the process lives on for a moment, and XFS tells it that directories are synced that are not
+    // (xfs_dir_fsync does not look whether the file system is shut down): what was acknowledged is kept from before the cut.
     const script = `
       mount -o loop '${image}' "$store"
       mkdir '${store}'; sync -f "$store"
       "$@" > '${root}/output' 2>/dev/null & pid=$!
       while ! test -s '${root}/output'; do kill -0 $pid; sleep 0.01; done
       sleep ${(0.1 + Math.random() * 0.6).toFixed(3)}
+      cp '${root}/output' '${root}/before'
       xfs_io -x -c shutdown "$store"
       kill -KILL $pid; wait $pid || true
       umount "$store"
@@ -108,9 +111,10 @@ test.skipIf(lacking(canCutPower))('8 power cuts: what was acknowledged survives,
     execFileSync(command!, [...args, process.execPath, childProgram('create-forever'), store, String(run)], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    const acknowledged = acknowledgedIn(await readFile(join(root, 'output'), 'utf8'));
+    const acknowledged = acknowledgedIn(await readFile(join(root, 'before'), 'utf8'));
     acknowledgedOfAll += acknowledged.size;
-    expect(await expectWhole(join(root, 'after'), acknowledged)).toBeLessThanOrEqual(4);
+    const untold = acknowledgedIn(await readFile(join(root, 'output'), 'utf8')).size - acknowledged.size + 4;
+    expect(await expectWhole(join(root, 'after'), acknowledged)).toBeLessThanOrEqual(untold);
     await rm(join(root, 'after'), { recursive: true });
     await rm(join(root, 'output'));
   }
