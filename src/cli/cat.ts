@@ -22,7 +22,8 @@ export async function cat(host: Host, parsed: Parsed): Promise<number> {
   const volume = volumeOf(opened.log.body(record).volumes, parsed.text('volume'));
   using compressor = await host.compressor();
   const { store, access, lineage } = opened;
-  const { packs, origins } = record.header;
+  const { packs } = await opened.log.packs(record, { signal: host.signal });
+  const { origins } = record.header;
   const source = sourceOf(host, store, access, lineage, packs, compressor, origins);
   const file = await findFile(opened, volume, path, source);
   for await (const items of readList(file.content, source, access.keys, file.size)) {

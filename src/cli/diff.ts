@@ -38,7 +38,7 @@ export async function diff(host: Host, parsed: Parsed): Promise<number> {
   const beforeBody = log.body(before);
   const afterBody = log.body(after);
   using compressor = await host.compressor();
-  const packs = mergePacks(before.header.packs, after.header.packs);
+  const packs = mergePacks((await log.packs(before)).packs, (await log.packs(after)).packs);
   const source = sourceOf(host, store, access, lineage, packs, compressor, after.header.origins);
   const counts = { added: 0, removed: 0, changed: 0 };
   const { stdout } = host;

@@ -1,4 +1,5 @@
 /** `holdfast ls`: the lineages of a repository, or the checkpoints of one. */
+import { emptyPackList } from '../engine/format/pack-table.ts';
 import type { LogRecord } from '../engine/format/record.ts';
 import type { LogEntry } from '../engine/lineage/log.ts';
 import { listLineages, openLog } from '../engine/lineage/open-log.ts';
@@ -174,7 +175,7 @@ function trimmed(entry: LogEntry): LogEntry {
   const { header, digest, bytes, inlined } = entry.reading.record;
   const none = new Uint8Array(0);
   const kept: LogRecord = {
-    header: { ...header, id: header.id.slice() as typeof header.id, packs: [] },
+    header: { ...header, id: header.id.slice() as typeof header.id, packList: emptyPackList },
     digest: digest.slice(),
     bytes,
     sealedBody: none,

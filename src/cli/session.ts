@@ -1,6 +1,7 @@
 /** What most commands begin with: the store, its repository, the key, and one lineage's log. */
 import { isAbsolute, join, relative } from 'node:path';
-import type { LogRecord, PackEntry } from '../engine/format/record.ts';
+import type { PackEntry } from '../engine/format/pack-entry.ts';
+import type { LogRecord } from '../engine/format/record.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
 import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';

@@ -1,5 +1,6 @@
 /** `holdfast show`: one record in full. */
-import { packEntryName } from '../engine/format/record.ts';
+import { packEntryName } from '../engine/format/pack-entry.ts';
+import { packTableName } from '../engine/format/pack-table.ts';
 import { toHex } from '../engine/model/bytes.ts';
 import { bodyJson, headerJson, shortTime, storedBytesOf } from './describe-record.ts';
 import type { Host } from './host.ts';
@@ -16,7 +17,8 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
   const record = await recordAt(host, opened, which ?? parsed.text('at'));
   const body = opened.log.body(record);
   const { header } = record;
-  const { packs, predecessor, previousClaim, generation, origins, totals } = header;
+  const { packs, table } = await opened.log.packs(record, { signal: host.signal });
+  const { predecessor, previousClaim, generation, origins, totals } = header;
   if (form === 'json') {
     host.stdout.write(
       `${JSON.stringify({
@@ -34,12 +36,17 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
           origin: pack.origin,
           bytes: pack.bytes,
           inlined: pack.inlined,
+          plainBytes: pack.plainBytes,
+          liveBytes: pack.liveBytes,
         })),
+        packTable: table === undefined ? null : packTableName(table.link),
       })}\n`,
     );
     return 0;
   }
   const { stdout } = host;
+  const liveBytes = packs.reduce((sum, pack) => sum + Math.min(pack.liveBytes, pack.plainBytes), 0);
+  const plainBytes = packs.reduce((sum, pack) => sum + pack.plainBytes, 0);
   const inlined = packs.filter((pack) => pack.inlined).length;
   stdout.write(
     `${styled(stdout, 'bold', `${header.kind} ${header.slot}`)} of ${header.lineage}, ${shortTime(header.timeMs)}\n`,
@@ -54,6 +61,7 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     ['written by', `${header.holderName} (${header.holder}), claim ${header.epoch}`],
     ['after', predecessor === undefined ? 'nothing' : `record ${predecessor.slot}`],
     ['packs', `${formatCount(packs.length)}, ${formatCount(inlined)} of them inside records`],
+    ['in use', `${formatBytes(liveBytes)} of the ${formatBytes(plainBytes)} in those packs`],
     ...header.labels.map(({ name, value }) => [`label ${name}`, value]),
   ];
   printTable(

@@ -127,7 +127,8 @@ async function* sourcesOf({ host, parsed }: Run, log: LineageLog, access: Domain
   for await (const record of log.records({ signal })) {
     if (record.header.kind !== 'CHECKPOINT') continue;
     any = true;
-    yield { lineage: log.lineage, access, record, body: log.body(record) };
+    const { packs } = await log.packs(record, { signal });
+    yield { lineage: log.lineage, access, record, body: log.body(record), packs };
   }
   if (!any) await findCheckpoint(log, access, selectorOf(undefined), { signal });
 }

@@ -2,8 +2,9 @@
  * Expires checkpoints and deletes what only they need, by the rules of the design, beside everything else: it works from what it
  * listed, which may be long ago when it deletes. The project's own collector is not part of this.
  */
-import { packKey, packPrefix, parsePackKey } from '../../src/engine/format/object-keys.ts';
-import { type LogRecord, packEntryName } from '../../src/engine/format/record.ts';
+import { logKey, packKey, packPrefix, parsePackKey } from '../../src/engine/format/object-keys.ts';
+import { isCommitted, type LogRecord } from '../../src/engine/format/record.ts';
+import { objectsOf } from '../../src/engine/lineage/record-objects.ts';
 import type { Chance } from './chance.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { World } from './world.ts';
@@ -34,16 +35,19 @@ export async function collect(world: World, scheduler: Scheduler, chance: Chance
     if (header.base !== undefined) world.expired.delete(header.base.slot);
   }
   const retained = now.filter(({ header }) => !world.expired.has(header.slot));
-  const needed = new Set(retained.flatMap(({ header }) => header.packs.map(packEntryName)));
+  const needed = new Set<string>();
+  for (const record of retained) {
+    if (!isCommitted(record.header.kind)) continue;
+    const { packs } = await world.log.packs(record);
+    for (const { key } of objectsOf(record.header, packs)) needed.add(key);
+  }
 
   const deletions: (() => Promise<string>)[] = [];
   for (const [i, { header }] of now.entries()) {
     const next = now[i + 1]?.header;
     if (header.slot > highest || !world.expired.has(header.slot) || header.kind !== 'CHECKPOINT') continue;
     if (next?.kind !== 'CHECKPOINT' || next.slot !== header.slot + 1) continue;
-    if (header.packs.some((entry) => entry.inlined && entry.slot === header.slot && needed.has(packEntryName(entry)))) {
-      continue;
-    }
+    if (needed.has(logKey(world.lineage, header.slot))) continue;
     deletions.push(async () => {
       await world.trim(header.slot);
       return `trimmed ${header.slot}`;
@@ -53,7 +57,7 @@ export async function collect(world: World, scheduler: Scheduler, chance: Chance
     const parts = parsePackKey(world.lineage, key);
     if (parts === undefined || (parts.slot > highest && !world.broken.has('pack-slot'))) continue;
     const name = key.slice(packPrefix(world.lineage).length);
-    if (needed.has(name)) continue;
+    if (needed.has(key)) continue;
     deletions.push(async () => {
       await world.memory.delete(packKey(world.lineage, name));
       return `deleted ${name}`;

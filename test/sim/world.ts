@@ -4,13 +4,8 @@
  */
 import { MemoryStore } from '../../src/edge/store/memory-store.ts';
 import { logPrefix, packKey, parseLogKey } from '../../src/engine/format/object-keys.ts';
-import {
-  isCommitted,
-  type LogRecord,
-  type PackEntry,
-  packEntryName,
-  readRecord,
-} from '../../src/engine/format/record.ts';
+import { type PackEntry, packEntryName } from '../../src/engine/format/pack-entry.ts';
+import { isCommitted, type LogRecord, readRecord } from '../../src/engine/format/record.ts';
 import { LineageLog } from '../../src/engine/lineage/log.ts';
 import type { DomainAccess } from '../../src/engine/lineage/repository.ts';
 import { equalBytes } from '../../src/engine/model/bytes.ts';
@@ -248,29 +243,29 @@ export class World implements ObjectWriter {
     if (isCommitted(kind)) this.#checks.push(() => this.#judge(record, base));
   }
 
-  /** Packs of the newest CHECKPOINT below and of the PARTIALs above it, and the volumes of the newest of them. */
-  #baseBelow(record: LogRecord): { readonly packs: ReadonlySet<string>; readonly record: LogRecord | undefined } {
-    const packs = new Set<string>();
-    let newest: LogRecord | undefined;
+  /** The newest CHECKPOINT below and the PARTIALs above it, newest first. */
+  #baseBelow(record: LogRecord): readonly LogRecord[] {
+    const base: LogRecord[] = [];
     for (let slot = record.header.slot - 1; slot > 0; slot--) {
       const below = this.records.get(slot);
       if (below === undefined || !below.counts || !isCommitted(below.record.header.kind)) continue;
-      newest ??= below.record;
-      for (const entry of below.record.header.packs) packs.add(packEntryName(entry));
+      base.push(below.record);
       if (below.record.header.kind === 'CHECKPOINT') break;
     }
-    return { packs, record: newest };
+    return base;
   }
 
-  async #judge(
-    record: LogRecord,
-    base: { readonly packs: ReadonlySet<string>; readonly record: LogRecord | undefined },
-  ): Promise<void> {
-    const { slot, kind, packs, epoch } = record.header;
+  async #judge(record: LogRecord, base: readonly LogRecord[]): Promise<void> {
+    const { slot, kind, epoch } = record.header;
     const name = `${kind} ${slot}`;
+    const { packs } = await this.log.packs(record);
+    const ofBase = new Set<string>();
+    for (const below of base) {
+      for (const entry of (await this.log.packs(below)).packs) ofBase.add(packEntryName(entry));
+    }
     for (const entry of packs) {
       const pack = packEntryName(entry);
-      if (base.packs.has(pack)) continue;
+      if (ofBase.has(pack)) continue;
       if (entry.slot !== slot || entry.epoch !== epoch)
         throw new Violation(`${name} lists ${pack}, which is not its own`);
     }
@@ -287,7 +282,8 @@ export class World implements ObjectWriter {
     appeared.content = content;
     if (kind === 'PARTIAL') return;
     this.#compareWithDisk(name, record, volume, content);
-    if (base.record !== undefined && this.judgesRereads) this.#checkNotReadAgain(name, record, base.record, content);
+    const [newest] = base;
+    if (newest !== undefined && this.judgesRereads) this.#checkNotReadAgain(name, record, newest, content);
   }
 
   async #checkThere(name: string, entry: PackEntry): Promise<void> {
@@ -305,7 +301,7 @@ export class World implements ObjectWriter {
     try {
       const body = this.log.body(record);
       const volume = body.volumes[0] as VolumeCheckpoint;
-      const source = this.sourceOf(record.header.packs);
+      const source = this.sourceOf((await this.log.packs(record)).packs);
       return [volume, await readCheckpoint(volume.root, volume.rootMeta, source, this.access.keys)];
     } catch (error) {
       if (error instanceof Violation) throw new Violation(`${name}: ${error.message}`);

@@ -1,4 +1,5 @@
 /** Packs and records put into a store without a capture: what a test of reading starts from. */
+import { listWrittenOut } from '../../src/engine/format/pack-table.ts';
 import type { HostCompressor } from '../../src/edge/host/host-compressor.ts';
 import {
   type DataKey,
@@ -10,13 +11,8 @@ import {
 } from '../../src/engine/format/keys.ts';
 import { logKey, packKey } from '../../src/engine/format/object-keys.ts';
 import { type PackIdentity, type PackSummary, PackWriter } from '../../src/engine/format/pack.ts';
-import {
-  comparePacks,
-  encodeRecord,
-  type LogRecord,
-  type PackEntry,
-  toPackEntry,
-} from '../../src/engine/format/record.ts';
+import { comparePacks, type PackEntry, toPackEntry } from '../../src/engine/format/pack-entry.ts';
+import { encodeRecord, type LogRecord } from '../../src/engine/format/record.ts';
 import { concatBytes } from '../../src/engine/model/bytes.ts';
 import type { VolumeCheckpoint } from '../../src/engine/model/checkpoint.ts';
 import {
@@ -123,7 +119,7 @@ export async function storeCheckpoint(
       labels: [],
       totals: { files, entries, bytes: plainBytes, newBytes: plainBytes, storedBytes: 0 },
       origins: [],
-      packs: [...(content.packs ?? []), ...inlined.map(({ entry }) => entry)].sort(comparePacks),
+      packList: listWrittenOut([...(content.packs ?? []), ...inlined.map(({ entry }) => entry)].sort(comparePacks)),
     },
     {
       setRoot: setRoot(

@@ -9,7 +9,7 @@ import { ByteReader, ByteWriter, utf8Bytes } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import { invariant } from '../model/errors.ts';
 import { toSlot } from '../model/ids.ts';
-import type { PackReference } from '../lineage/lineage-writer.ts';
+import type { PackReference } from '../format/pack-entry.ts';
 import type { Compressor } from '../ports/compressor.ts';
 import type { Descriptor, FileTreeReader } from '../ports/file-tree.ts';
 import type { LaneJob, LaneReply } from '../ports/lanes.ts';

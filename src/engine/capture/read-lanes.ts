@@ -5,7 +5,7 @@
 import type { DomainKeys } from '../format/keys.ts';
 import type { PackSummary } from '../format/pack.ts';
 import { ByteWriter } from '../model/bytes.ts';
-import type { PackReference } from '../lineage/lineage-writer.ts';
+import type { PackReference } from '../format/pack-entry.ts';
 import type { FileTreeReader } from '../ports/file-tree.ts';
 import type { LanePool, LaneStarter } from '../ports/lanes.ts';
 import { type CaptureLaneSettings, type FinishedLane, type PackSettings, ReadJobRunner } from './capture-lane.ts';

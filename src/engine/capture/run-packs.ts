@@ -6,7 +6,7 @@
 import type { PackSummary } from '../format/pack.ts';
 import { packName } from '../format/pack.ts';
 import { mixSalt } from '../format/pack-seal.ts';
-import type { PackReference } from '../lineage/lineage-writer.ts';
+import type { PackReference } from '../format/pack-entry.ts';
 import { nextSlot, type Slot, toSlot } from '../model/ids.ts';
 import { PackSequence, type PackSettings, packSalt } from './capture-lane.ts';
 import type { CapturePorts, CaptureSettings, CaptureTarget } from './capture-request.ts';

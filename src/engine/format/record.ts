@@ -46,7 +46,8 @@ import {
 import { decodeEntry, encodeEntry, nodeBytesMax, nodeLevelMax } from './entry-codec.ts';
 import { envelopeHeadBytes, envelopeOf, parseEnvelope, refuseNewer, sealBytes } from './envelope.ts';
 import { type DataKey, deriveKey, signMessage, verifySignature } from './keys.ts';
-import { parsePackName, toPackName } from './object-keys.ts';
+import { brokenPack, originsMax, type PackEntry, packEntryName } from './pack-entry.ts';
+import { type PackList, readPackList, writePackList } from './pack-table.ts';
 import { paddedBytes } from './padding.ts';
 import { readPlace, writePlace } from './place-codec.ts';
 import { objectType } from './versions.ts';
@@ -55,15 +56,11 @@ import { objectType } from './versions.ts';
 export const recordBytesMax: number = 2 * 1024 * 1024;
 /** All inlined packs of a record together. */
 export const inlinedBytesMax: number = 512 * 1024;
-export const packsMax = 65_536;
 export const volumesMax = 64;
 export const labelsMax = 64;
 const payloadBytesMax: number = 1024 * 1024;
 const bodyBytesMax: number = 448 * 1024;
 const inlinedPacksMax = 16;
-const originsMax = 256;
-const packBytesMax: number = 2 ** 40;
-const packNumberMax = 0xffff_ffff;
 const holderNameMax = 253;
 /** Bytes of UTF-8 of a label's name or value. */
 const labelTextMax = 256;
@@ -77,20 +74,6 @@ const skipKindsMax = 16;
 export interface RecordLink {
   readonly slot: Slot;
   readonly digest: Uint8Array;
-}
-
-/** A pack that a record's trees may refer to. (origin, slot, pack) is what a place names. */
-export interface PackEntry {
-  /** 0: this lineage; else 1 + index into the header's `origins`. */
-  readonly origin: number;
-  readonly slot: number;
-  readonly epoch: number;
-  readonly pack: number;
-  readonly salt8: string;
-  readonly bytes: number;
-  readonly footerBytes: number;
-  /** True when it lies inside the record of its slot instead of below `pk/`. */
-  readonly inlined: boolean;
 }
 
 export interface RecordTotals {
@@ -138,8 +121,8 @@ export interface RecordHeader {
   readonly totals: RecordTotals;
   /** Other lineages whose packs are listed. */
   readonly origins: readonly LineageName[];
-  /** Ascending by (origin, slot, pack), each once. */
-  readonly packs: readonly PackEntry[];
+  /** Which packs it lists: read with its table by `LineageLog.packs`. */
+  readonly packList: PackList;
 }
 
 /** The encrypted part. */
@@ -202,41 +185,6 @@ const skipReasons: readonly SkipReason[] = [
 ];
 
 const flagSuspect = 1;
-const packFlag = { epoch: 1, inlined: 2 } as const;
-
-/** `<slot>-<epoch>-<pack>-<salt8>`, the pack's name below `pk/` and in its own header. */
-export function packEntryName(entry: PackEntry): string {
-  return toPackName(entry);
-}
-
-/** The entry of a pack that was just made; its name says slot, epoch, number and salt. */
-export function toPackEntry(
-  pack: { readonly name: string; readonly bytes: number; readonly footerBytes: number },
-  inlined: boolean,
-): PackEntry {
-  const parts = parsePackName(pack.name);
-  invariant(parts !== undefined, 'a pack has a well-formed name');
-  return { origin: 0, ...parts, bytes: pack.bytes, footerBytes: pack.footerBytes, inlined };
-}
-
-/** Order of a pack list. */
-export function comparePacks(
-  a: Pick<PackEntry, 'origin' | 'slot' | 'pack'>,
-  b: Pick<PackEntry, 'origin' | 'slot' | 'pack'>,
-): number {
-  return a.origin - b.origin || a.slot - b.slot || a.pack - b.pack;
-}
-
-export function equalPacks(a: PackEntry, b: PackEntry): boolean {
-  return (
-    comparePacks(a, b) === 0 &&
-    a.epoch === b.epoch &&
-    a.salt8 === b.salt8 &&
-    a.bytes === b.bytes &&
-    a.footerBytes === b.footerBytes &&
-    a.inlined === b.inlined
-  );
-}
 
 export function isCommitted(kind: RecordKind): kind is 'CHECKPOINT' | 'PARTIAL' {
   return kind === 'CHECKPOINT' || kind === 'PARTIAL';
@@ -428,8 +376,7 @@ function writeFields(w: ByteWriter, h: RecordHeader): void {
   w.varint(h.totals.storedBytes);
   w.varint(h.origins.length);
   for (const origin of h.origins) w.text(origin);
-  writePacks(w, h.packs);
-  w.varint(0); // pack table: none
+  writePackList(w, h.packList);
 }
 
 function fitsLabel(text: string): boolean {
@@ -474,8 +421,7 @@ function readFields(r: ByteReader): Fields {
   };
   const origins: LineageName[] = [];
   for (let left = r.varint(originsMax); left > 0; left--) origins.push(toLineageName(r.text(512)));
-  const packs = readPacks(r);
-  if (r.varint() !== 0) throw newer('a record with a pack table');
+  const packList = readPackList(r);
   return {
     kind,
     id,
@@ -492,7 +438,7 @@ function readFields(r: ByteReader): Fields {
     labels,
     totals,
     origins,
-    packs,
+    packList,
   };
 }
 
@@ -512,61 +458,6 @@ function readLink(r: ByteReader): RecordLink | undefined {
   if (present > 1) r.fail('neither a link nor none');
   if (present === 0) return undefined;
   return { slot: toSlot(r.varint(slotMax)), digest: r.raw(32).slice() };
-}
-
-/** Each entry is a difference to the one before: 11 to 14 bytes a pack. */
-function writePacks(w: ByteWriter, packs: readonly PackEntry[]): void {
-  limit(packs.length <= packsMax, `a list of ${packs.length} packs`);
-  w.varint(packs.length);
-  let before: PackEntry | undefined;
-  for (const entry of packs) {
-    const salt = fromHex(entry.salt8);
-    invariant(salt?.length === 4, 'salt8 is 8 hexadecimal digits');
-    invariant(before === undefined || comparePacks(before, entry) < 0, 'a pack list is sorted');
-    const sameOrigin = before?.origin === entry.origin;
-    const changed = before?.epoch !== entry.epoch;
-    w.u8((changed ? packFlag.epoch : 0) | (entry.inlined ? packFlag.inlined : 0));
-    w.varint(entry.origin - (before?.origin ?? 0));
-    w.varint(entry.slot - (before !== undefined && sameOrigin ? before.slot : 0));
-    if (changed) w.varint(entry.epoch);
-    w.varint(entry.pack);
-    w.raw(salt);
-    w.varint(entry.bytes);
-    w.varint(entry.footerBytes);
-    before = entry;
-  }
-}
-
-function readPacks(r: ByteReader): PackEntry[] {
-  const count = r.varint(packsMax);
-  const packs: PackEntry[] = [];
-  let before: PackEntry | undefined;
-  for (let i = 0; i < count; i++) {
-    const flags = r.u8();
-    if ((flags & ~(packFlag.epoch | packFlag.inlined)) !== 0) throw newer(`a pack with flags ${flags}`);
-    const step = r.varint(originsMax);
-    const origin: number = (before?.origin ?? 0) + step;
-    const slot: number = r.varint(slotMax) + (before !== undefined && step === 0 ? before.slot : 0);
-    const epoch: number | undefined = (flags & packFlag.epoch) !== 0 ? r.varint(slotMax) : before?.epoch;
-    if (epoch === undefined) r.fail('a first pack without an epoch');
-    const entry: PackEntry = {
-      origin,
-      slot,
-      epoch,
-      pack: r.varint(packNumberMax),
-      salt8: toHex(r.raw(4)),
-      bytes: r.varint(packBytesMax),
-      footerBytes: r.varint(packBytesMax),
-      inlined: (flags & packFlag.inlined) !== 0,
-    };
-    if (slot > slotMax) r.fail('a pack of a slot that cannot be');
-    if (before !== undefined && comparePacks(before, entry) >= 0) r.fail('a pack list that is not sorted');
-    if (before !== undefined && (flags & packFlag.epoch) !== 0 && before.epoch === epoch)
-      r.fail('an epoch given twice');
-    packs.push(entry);
-    before = entry;
-  }
-  return packs;
 }
 
 // ---- what follows the signature
@@ -595,8 +486,8 @@ function readTail(r: ByteReader): TailTable {
 }
 
 /** Inlined packs of the record's own slot, in the order of the list: whose bytes stand in the tail. */
-function ownInlined(header: Pick<RecordHeader, 'slot' | 'packs'>): PackEntry[] {
-  return header.packs.filter((entry) => entry.inlined && entry.origin === 0 && entry.slot === header.slot);
+function ownInlined(header: Pick<RecordHeader, 'slot' | 'packList'>): PackEntry[] {
+  return header.packList.entries.filter((entry) => entry.inlined && entry.origin === 0 && entry.slot === header.slot);
 }
 
 function checkTail(
@@ -631,19 +522,23 @@ function brokenRule(h: RecordHeader, tail: TailTable): string | undefined {
   if (h.base !== undefined && (h.kind !== 'CLAIM' || h.base.slot < 1 || h.base.slot >= h.slot)) return 'its base';
   if (committed !== (h.consistency !== undefined)) return 'its consistency';
   if (committed !== tail.bodyBytes > 0) return 'its body';
-  if (!committed && (h.packs.length > 0 || h.origins.length > 0 || h.suspect)) return 'packs without a checkpoint';
+  const { table, entries } = h.packList;
+  if (!committed && (entries.length > 0 || table !== undefined || h.origins.length > 0 || h.suspect)) {
+    return 'packs without a checkpoint';
+  }
   if (new Set(h.origins).size !== h.origins.length || h.origins.includes(h.lineage)) return 'its origins';
   for (const [i, { name }] of h.labels.entries()) {
     const before = h.labels[i - 1];
     if (before !== undefined && compareBytes(utf8Bytes(before.name), utf8Bytes(name)) >= 0)
       return 'labels that are not sorted';
   }
-  for (const pack of h.packs) {
-    if (pack.origin > h.origins.length) return 'a pack of an origin that is not named';
-    if (pack.slot < 1 || pack.epoch < 1 || pack.epoch >= pack.slot) return `pack ${packEntryName(pack)}`;
-    if (pack.footerBytes > pack.bytes) return `the footer of pack ${packEntryName(pack)}`;
-    if (pack.origin !== 0) continue;
-    if (pack.slot > h.slot || (pack.slot === h.slot && pack.epoch !== h.epoch)) return `pack ${packEntryName(pack)}`;
+  for (const pack of entries) {
+    const wrong = brokenPack(pack, h);
+    if (wrong !== undefined) return wrong;
+  }
+  if (table !== undefined) {
+    if (table.epoch < 1 || table.epoch >= table.slot || table.slot > h.slot) return 'its pack table';
+    if (table.slot === h.slot && table.epoch !== h.epoch) return 'its pack table';
   }
   const own = ownInlined(h);
   if (own.length !== tail.inlined.length) return 'its inlined packs';

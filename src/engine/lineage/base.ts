@@ -1,7 +1,8 @@
-import { comparePacks, isCommitted, type LogRecord, type PackEntry } from '../format/record.ts';
+import { comparePacks, type PackEntry } from '../format/pack-entry.ts';
+import { isCommitted, type LogRecord } from '../format/record.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { CommitBase } from './lineage-writer.ts';
-import type { LineageLog } from './log.ts';
+import type { LineageLog, ListedPacks } from './log.ts';
 
 interface Waiting {
   readonly signal?: AbortSignal | undefined;
@@ -19,7 +20,9 @@ export async function readBase(
     if (record.header.kind === 'CHECKPOINT') break;
   }
   let base: CommitBase | undefined;
-  for (const record of found.reverse()) base = addToBase(base, record, log.body(record).volumes);
+  for (const record of found.reverse()) {
+    base = addToBase(base, record, log.body(record).volumes, await log.packs(record, options));
+  }
   return base;
 }
 
@@ -43,15 +46,16 @@ export function addToBase(
   base: CommitBase | undefined,
   record: LogRecord,
   volumes: readonly VolumeCheckpoint[],
+  { packs, table }: ListedPacks,
 ): CommitBase {
   if (record.header.kind === 'CHECKPOINT') {
-    return { record, volumes, checkpoint: { record, volumes }, packs: record.header.packs };
+    return { record, volumes, checkpoint: { record, volumes }, packs, table };
   }
-  return { record, volumes, checkpoint: base?.checkpoint, packs: mergePacks(base?.packs ?? [], record.header.packs) };
+  return { record, volumes, checkpoint: base?.checkpoint, packs: mergePacks(base?.packs ?? [], packs), table };
 }
 
-/** The union of two pack lists, sorted. */
+/** The union of two pack lists, sorted; of a pack in both, the entry of `b`. */
 export function mergePacks(a: readonly PackEntry[], b: readonly PackEntry[]): readonly PackEntry[] {
-  const merged = [...a, ...b].sort(comparePacks);
+  const merged = [...b, ...a].sort(comparePacks);
   return merged.filter((entry, i) => i === 0 || comparePacks(merged[i - 1] as PackEntry, entry) !== 0);
 }

@@ -3,6 +3,7 @@
  * the second LIST makes it certain: a claimant that slept may have filled a gap left by trimming, far below the real head.
  */
 import { logKey } from '../format/object-keys.ts';
+import { emptyPackList } from '../format/pack-table.ts';
 import { encodeRecord, type LogRecord, recordBytesMax, type RecordHeader, type RecordLink } from '../format/record.ts';
 import { equalBytes, utf8Bytes } from '../model/bytes.ts';
 import { HoldfastError } from '../model/errors.ts';
@@ -168,7 +169,7 @@ async function placeClaim(
     labels: [],
     totals: { files: 0, entries: 0, bytes: 0, newBytes: 0, storedBytes: 0 },
     origins: [],
-    packs: [],
+    packList: emptyPackList,
   };
   const { bytes } = encodeRecord(header, undefined, [], { ...access, signingSeed: access.keys.signingSeed });
   // Durable before it is sent, so that a claim in flight is known after a restart.

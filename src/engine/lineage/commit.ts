@@ -10,13 +10,22 @@
  * No LIST and no GET while nothing goes wrong: one create per record.
  */
 import { setRoot } from '../format/keys.ts';
-import { logKey } from '../format/object-keys.ts';
+import { logKey, packKey } from '../format/object-keys.ts';
+import { type PackEntry, packEntryName } from '../format/pack-entry.ts';
+import {
+  emptyPackList,
+  encodePackTable,
+  type PackList,
+  packListFrom,
+  type PackTable,
+  packTableBytesMax,
+  packTableName,
+} from '../format/pack-table.ts';
 import {
   encodeRecord,
   type InlinedPack,
   type Label,
   type LogRecord,
-  packEntryName,
   recordBytesMax,
   type RecordBody,
   type RecordHeader,
@@ -116,6 +125,7 @@ export class LogWriter implements LineageWriter {
     );
     return await this.#alone(async () => {
       const packs = packListOf(request, this.#base, this.#slot, this.epoch);
+      const { list, table } = await this.#listFor(packs, request.signal);
       const volumes = [...request.volumes].sort((a, b) => (a.name < b.name ? -1 : 1));
       const root = setRoot(
         this.#parts.access.keys,
@@ -134,13 +144,13 @@ export class LogWriter implements LineageWriter {
           consistency: request.consistency,
           labels: labelsOf(request.labels),
           totals: totalsOf(volumes, request),
-          packs,
+          packList: list,
         },
         { setRoot: root, volumes },
         inlined,
         request.signal,
       );
-      this.#base = addToBase(this.#base, record, volumes);
+      this.#base = addToBase(this.#base, record, volumes, { packs, table });
       this.#sealed = undefined;
       return committedOf(record, root);
     });
@@ -219,6 +229,35 @@ export class LogWriter implements LineageWriter {
     return record;
   }
 
+  /** The list as the next record writes it. A table that it needs is durable afterwards, and means nothing without the record. */
+  async #listFor(
+    packs: readonly PackEntry[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly list: PackList; readonly table: PackTable | undefined }> {
+    const { access, log } = this.#parts;
+    const slot = this.#slot;
+    const known = this.#base?.table;
+    const list = packListFrom(packs, known, slot);
+    if (list !== 'needsTable') return { list, table: list.table === undefined ? undefined : known };
+    const { bytes, table } = encodePackTable(
+      { ...access, lineage: log.lineage, slot, epoch: this.epoch, origins: [] },
+      packs.filter((entry) => entry.origin !== 0 || entry.slot < slot),
+      access.keys.signingSeed,
+    );
+    const name = packTableName(table.link);
+    const creation = await createObject(this.#parts, packKey(log.lineage, name), bytes, {
+      bytesMax: packTableBytesMax,
+      signal,
+    });
+    if (creation.outcome !== 'created') {
+      throw new HoldfastError('E_STORE_IO', `pack table ${name} exists already with other bytes`);
+    }
+    log.keepTable(table);
+    const withTable = packListFrom(packs, table, slot);
+    invariant(withTable !== 'needsTable', 'a list fits beside a table of its own');
+    return { list: withTable, table };
+  }
+
   /** Durable before the record is sent: whatever this process leaves in flight is known to the next one. */
   async #remember(slot: Slot, id: RecordId): Promise<void> {
     const before = this.#state.last?.slot === slot ? this.#state.last.ids : [];
@@ -248,11 +287,11 @@ export class LogWriter implements LineageWriter {
     }
     const { record } = found;
     if (found.means === 'fenced') throw this.#fence(record);
-    this.#adopt(record);
+    await this.#adopt(record);
     throw new Rebased(record, this.#slot);
   }
 
-  #adopt(record: LogRecord): void {
+  async #adopt(record: LogRecord): Promise<void> {
     const { kind, slot, predecessor } = record.header;
     if (predecessor?.slot !== this.#newest.slot || !equalBytes(predecessor.digest, this.#newest.digest)) {
       throw new HoldfastError(
@@ -261,7 +300,10 @@ export class LogWriter implements LineageWriter {
       );
     }
     this.#sealed = kind === 'SEAL' ? committedOf(record, emptyBytes) : undefined;
-    if (kind !== 'SEAL') this.#base = addToBase(this.#base, record, this.#parts.log.body(record).volumes);
+    if (kind !== 'SEAL') {
+      const { log } = this.#parts;
+      this.#base = addToBase(this.#base, record, log.body(record).volumes, await log.packs(record));
+    }
     this.#advance(record);
   }
 
@@ -285,7 +327,7 @@ export class LogWriter implements LineageWriter {
   }
 }
 
-type RecordFields = Pick<RecordHeader, 'kind' | 'suspect' | 'consistency' | 'labels' | 'totals' | 'packs'>;
+type RecordFields = Pick<RecordHeader, 'kind' | 'suspect' | 'consistency' | 'labels' | 'totals' | 'packList'>;
 
 const noTotals: RecordTotals = { files: 0, entries: 0, bytes: 0, newBytes: 0, storedBytes: 0 };
 
@@ -295,7 +337,7 @@ const sealFields: RecordFields = {
   consistency: undefined,
   labels: [],
   totals: noTotals,
-  packs: [],
+  packList: emptyPackList,
 };
 
 function committedOf(record: LogRecord, root: Uint8Array): Committed {

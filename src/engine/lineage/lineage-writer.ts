@@ -3,7 +3,9 @@
  * packs carry the number of the only record that may introduce them; when that slot turns out to be taken by something
  * harmless, `commit` throws `Rebased` and the capture begins again under the next slot on the new base.
  */
-import type { LogRecord, PackEntry } from '../format/record.ts';
+import type { PackEntry, PackReference } from '../format/pack-entry.ts';
+import type { PackTable } from '../format/pack-table.ts';
+import type { LogRecord } from '../format/record.ts';
 import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { Epoch, RecordId, Slot } from '../model/ids.ts';
 
@@ -17,6 +19,8 @@ export interface CommitBase {
   readonly checkpoint: { readonly record: LogRecord; readonly volumes: readonly VolumeCheckpoint[] } | undefined;
   /** All packs that these records list, ascending by (origin, slot, pack). */
   readonly packs: readonly PackEntry[];
+  /** The pack table of `record`, if it has one. */
+  readonly table: PackTable | undefined;
 }
 
 /** A finished pack, as its writer sums it up. */
@@ -28,13 +32,8 @@ export interface FinishedPack {
   readonly pack: number;
   readonly bytes: number;
   readonly footerBytes: number;
-}
-
-export interface PackReference {
-  /** 0: this lineage. */
-  readonly origin: number;
-  readonly slot: number;
-  readonly pack: number;
+  readonly dataPlainBytes: number;
+  readonly metaPlainBytes: number;
 }
 
 export interface CommitRequest {
@@ -52,8 +51,8 @@ export interface CommitRequest {
   /** Packs of this slot that travel inside the record. */
   readonly inlined: readonly { readonly summary: FinishedPack; readonly bytes: Uint8Array }[];
   /**
-   * Packs of the base to go on listing; default all. A shorter list is only right after a pass over everything that can be
-   * reached.
+   * Packs of the base to go on listing, with what is alive in them now; default all, as they were. A shorter list is only right
+   * after a pass over everything that can be reached.
    */
   readonly keep?: readonly PackEntry[];
   /** Every pack that a place written by this capture names (each once or more); roots are checked without being named. */

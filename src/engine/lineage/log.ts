@@ -3,12 +3,19 @@
  * by the records above it is void, and shown as such to those who list, skipped by everybody else.
  */
 import type { DataKey } from '../format/keys.ts';
-import { logKey, logPrefix, parseLogKey } from '../format/object-keys.ts';
+import { logKey, logPrefix, packKey, parseLogKey } from '../format/object-keys.ts';
+import { type PackEntry, packEntryName } from '../format/pack-entry.ts';
+import {
+  listedPacks,
+  openPackTable,
+  type PackTable,
+  packTableBytesMax,
+  type PackTableLink,
+  packTableName,
+} from '../format/pack-table.ts';
 import {
   type LogRecord,
   openBody,
-  type PackEntry,
-  packEntryName,
   readRecord,
   type RecordBody,
   recordBytesMax,
@@ -36,6 +43,13 @@ export interface LogEntry {
   readonly reading: RecordReading;
 }
 
+/** What a record lists, read with its table. */
+export interface ListedPacks {
+  /** Ascending by (origin, slot, pack). */
+  readonly packs: readonly PackEntry[];
+  readonly table: PackTable | undefined;
+}
+
 export interface LogHead {
   /** The newest valid record. */
   readonly record: LogRecord | undefined;
@@ -48,10 +62,13 @@ export interface LogHead {
 /** A LIST asks for few keys first: the head is what is wanted nearly always. */
 const pageSizes: readonly number[] = [8, 64, 512];
 const parallelReadsMax = 8;
+/** Some hundred records in a row share one. */
+const tablesKeptMax = 4;
 
 export class LineageLog {
   readonly lineage: LineageName;
   readonly #store: ObjectReader;
+  readonly #tables = new Map<string, PackTable>();
   readonly #access: DomainVerifier & { readonly dataKeys?: readonly DataKey[] };
 
   constructor(
@@ -166,6 +183,40 @@ export class LineageLog {
       );
     }
     return openBody(record, dataKey);
+  }
+
+  /**
+   * The packs that a CHECKPOINT or PARTIAL lists, ascending, and the table they come from: whatever reads a pack list reads it
+   * here. Needs no secret. E_DAMAGED when the table is missing or is not what the record links to.
+   */
+  async packs(record: LogRecord, options: Waiting = {}): Promise<ListedPacks> {
+    const { packList, slot } = record.header;
+    const table = packList.table === undefined ? undefined : await this.#table(record, packList.table, options);
+    return { packs: listedPacks(packList, table, `record ${slot} of ${this.lineage}`), table };
+  }
+
+  async #table(record: LogRecord, link: PackTableLink, options: Waiting): Promise<PackTable> {
+    const name = packTableName(link);
+    const known = this.#tables.get(name);
+    if (known !== undefined && equalBytes(known.link.digest, link.digest)) return known;
+    const key = packKey(this.lineage, name);
+    const bytes = await this.#store.get(key, { ...waitingOf(options), bytesMax: packTableBytesMax });
+    if (bytes === undefined) {
+      throw new HoldfastError('E_DAMAGED', `pack table ${name} of record ${record.header.slot} is missing`, {
+        details: { key },
+      });
+    }
+    const { publicKey } = this.#access;
+    const table = openPackTable(bytes, link, { ...record.header, publicKey });
+    this.keepTable(table);
+    return table;
+  }
+
+  /** Remembers a table, which the next records will link to. */
+  keepTable(table: PackTable): void {
+    this.#tables.set(packTableName(table.link), table);
+    const [oldest] = this.#tables.keys();
+    if (this.#tables.size > tablesKeptMax && oldest !== undefined) this.#tables.delete(oldest);
   }
 
   /** Bytes of a pack that lies inside a record. E_DAMAGED when they are not there any more. */

@@ -2,7 +2,15 @@
  * The named conditions before the one create that makes a checkpoint exist. Whatever breaks them is a defect of ours, found
  * here rather than at a restore.
  */
-import { comparePacks, equalPacks, inlinedBytesMax, type PackEntry, toPackEntry } from '../format/record.ts';
+import {
+  comparePacks,
+  equalPacks,
+  findPack,
+  type PackEntry,
+  type PackReference,
+  toPackEntry,
+} from '../format/pack-entry.ts';
+import { inlinedBytesMax } from '../format/record.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { Place } from '../model/entry.ts';
 import { invariant } from '../model/errors.ts';
@@ -59,27 +67,11 @@ function ownEntry(pack: FinishedPack, slot: Slot, epoch: Epoch, inlined: boolean
   return entry;
 }
 
-type Reference = Pick<PackEntry, 'origin' | 'slot' | 'pack'>;
-
-function textOf(reference: Reference): string {
+function textOf(reference: PackReference): string {
   return `${reference.origin}:${reference.slot}-${reference.pack}`;
 }
 
-/** The entry that a place names, in a sorted list. */
-export function findPack(list: readonly PackEntry[], reference: Reference): PackEntry | undefined {
-  let [low, high] = [0, list.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const entry = list[middle] as PackEntry;
-    const order = comparePacks(entry, reference);
-    if (order === 0) return entry;
-    if (order < 0) low = middle + 1;
-    else high = middle;
-  }
-  return undefined;
-}
-
-function assertListed(list: readonly PackEntry[], reference: Reference, what: string): void {
+function assertListed(list: readonly PackEntry[], reference: PackReference, what: string): void {
   invariant(findPack(list, reference) !== undefined, `pack ${textOf(reference)} of ${what} is listed`);
 }
 

@@ -1,4 +1,5 @@
 /** What is restored: a checkpoint that was found, verified and opened. */
+import type { PackEntry } from '../format/pack-entry.ts';
 import type { LogRecord, RecordBody } from '../format/record.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
 import { HoldfastError } from '../model/errors.ts';
@@ -15,9 +16,11 @@ export interface RestoreSource {
   readonly access: DomainAccess;
   readonly record: LogRecord;
   readonly body: RecordBody;
+  /** All that the record lists. */
+  readonly packs: readonly PackEntry[];
 }
 
-/** Errors as of `resolveCheckpoint`; E_KEY_MISSING, E_DAMAGED when the record's body cannot be opened. */
+/** Errors as of `resolveCheckpoint`; E_KEY_MISSING, E_DAMAGED when the record's body or pack table cannot be opened. */
 export async function findCheckpoint(
   log: LineageLog,
   access: DomainAccess,
@@ -25,7 +28,8 @@ export async function findCheckpoint(
   options: ResolveOptions = {},
 ): Promise<RestoreSource> {
   const record = await resolveCheckpoint(log, at, options);
-  return { lineage: log.lineage, access, record, body: log.body(record) };
+  const { packs } = await log.packs(record, options);
+  return { lineage: log.lineage, access, record, body: log.body(record), packs };
 }
 
 /** E_NOT_FOUND when the checkpoint has no such volume. */
@@ -38,7 +42,7 @@ export function getVolume(source: RestoreSource, name: VolumeName): VolumeCheckp
 
 /** The segments that the checkpoint's record lists. */
 export function segmentsOf(
-  { lineage, access, record }: RestoreSource,
+  { lineage, access, record, packs }: RestoreSource,
   ports: { readonly store: ObjectReader; readonly compressor: FrameCodec },
   options: { readonly cacheBytes?: number; readonly signal?: AbortSignal | undefined } = {},
 ): SegmentSource {
@@ -51,7 +55,7 @@ export function segmentsOf(
     domain: access.domain,
     lineage,
     origins: record.header.origins,
-    packs: record.header.packs,
+    packs,
     ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });

@@ -7,7 +7,8 @@ import { decodeEntry } from '../format/entry-codec.ts';
 import { setRoot } from '../format/keys.ts';
 import { logKey } from '../format/object-keys.ts';
 import { checkPackHeader, headerBytes } from '../format/pack.ts';
-import { type PackEntry, packEntryName, type VoidReason } from '../format/record.ts';
+import { type PackEntry, packEntryName } from '../format/pack-entry.ts';
+import type { VoidReason } from '../format/record.ts';
 import type { LeafNode } from '../format/tree-node.ts';
 import { compareBytes, emptyBytes, equalBytes } from '../model/bytes.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
@@ -165,8 +166,8 @@ class Verification {
   }
 
   async run(): Promise<VerifyOutcome> {
-    const { body, access, record } = this.#source;
-    for (const entry of record.header.packs) await this.#pack(entry);
+    const { body, access, packs } = this.#source;
+    for (const entry of packs) await this.#pack(entry);
     await this.#opened(0);
     const roots = body.volumes.map(({ name, root }) => ({ name, id: root.id }));
     if (!equalBytes(setRoot(access.keys, roots), body.setRoot)) {
@@ -408,7 +409,7 @@ class Verification {
       files: this.#files,
       entries: this.#entries,
       bytes: this.#bytes,
-      packsTotal: header.packs.length,
+      packsTotal: this.#source.packs.length,
       filesTotal: header.totals.files,
       bytesTotal: header.totals.bytes,
     });

@@ -8,7 +8,8 @@
 import type { DataKey } from '../format/keys.ts';
 import { logKey, packKey } from '../format/object-keys.ts';
 import { type PackIdentity, PackReader, readTrailer, type SegmentKind } from '../format/pack.ts';
-import { type PackEntry, packEntryName, readRecord, recordBytesMax } from '../format/record.ts';
+import { type PackEntry, packEntryName } from '../format/pack-entry.ts';
+import { readRecord, recordBytesMax } from '../format/record.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, toEpoch, toSlot } from '../model/ids.ts';

@@ -64,6 +64,30 @@ function envelope(bytes: Buffer, type: number): { sealed: Buffer; payload: Buffe
   };
 }
 
+function droppedIn(r: Reader) {
+  let before = { origin: 0, slot: 0 };
+  return r.times(() => {
+    const step = r.varint();
+    before = { origin: before.origin + step, slot: r.varint() + (step === 0 ? before.slot : 0) };
+    return { ...before, n: r.varint() };
+  });
+}
+
+function packsIn(r: Reader) {
+  let before: { origin: number; slot: number; epoch: number } | undefined;
+  return r.times(() => {
+    const flags = r.u8();
+    const step = r.varint();
+    const slot = r.varint() + (before !== undefined && step === 0 ? before.slot : 0);
+    const epoch: number = flags & 1 ? r.varint() : before!.epoch;
+    before = { origin: (before?.origin ?? 0) + step, slot, epoch };
+    const pack = { ...before, n: r.varint(), salt8: r.raw(4).toString('hex') };
+    const sizes = { bytes: r.varint(), footerBytes: r.varint(), plainBytes: r.varint() };
+    const liveBytes = flags & 4 ? r.varint() : sizes.plainBytes;
+    return { ...pack, ...sizes, liveBytes, inlined: (flags & 2) !== 0 };
+  });
+}
+
 function inClear(payload: Buffer) {
   const r = new Reader(payload);
   const link = () => (r.u8() === 0 ? undefined : { slot: r.varint(), digest: r.raw(32).toString('hex') });
@@ -87,24 +111,24 @@ function inClear(payload: Buffer) {
     labels: r.times(() => [r.text(), r.text()]),
     totals: [r.varint(), r.varint(), r.varint(), r.varint(), r.varint()],
     origins: r.times(() => r.text()),
+    packs: packsIn(r),
+    table:
+      r.u8() === 0
+        ? undefined
+        : {
+            slot: r.varint(),
+            epoch: r.varint(),
+            bytes: r.varint(),
+            digest: r.raw(32).toString('hex'),
+            dropped: droppedIn(r),
+          },
   };
-  let before: { origin: number; slot: number; epoch: number } | undefined;
-  const packs = r.times(() => {
-    const flags = r.u8();
-    const step = r.varint();
-    const slot = r.varint() + (before !== undefined && step === 0 ? before.slot : 0);
-    const epoch: number = flags & 1 ? r.varint() : before!.epoch;
-    before = { origin: (before?.origin ?? 0) + step, slot, epoch };
-    const pack = { ...before, n: r.varint(), salt8: r.raw(4).toString('hex') };
-    return { ...pack, bytes: r.varint(), footerBytes: r.varint(), inlined: (flags & 2) !== 0 };
-  });
-  expect(r.varint()).toBe(0);
   const contextEnd = r.at;
   const bodyBytes = r.varint();
   const bodyDigest = bodyBytes > 0 ? r.raw(32) : Buffer.alloc(0);
   const inlinedDigests = r.times(() => r.raw(32));
   expect(r.at).toBe(payload.length);
-  return { ...fields, packs, contextEnd, bodyBytes, bodyDigest, inlinedDigests };
+  return { ...fields, contextEnd, bodyBytes, bodyDigest, inlinedDigests };
 }
 
 function body(plain: Buffer) {
@@ -161,6 +185,42 @@ async function story(encryption: 'aes-256-gcm' | 'none') {
 
 for (const encryption of ['aes-256-gcm', 'none'] as const) {
   describe(`a second reader, encryption ${encryption}`, () => {
+    it('reads a pack table, and the list of a record that differs from it', async () => {
+      const world = await World.make({ encryption, lineage: 'team/my_app/0' });
+      const writer = await world.claim(new MemoryHolder('a'));
+      const packs = Array.from({ length: 400 }, (_, i) => packFor(writer, 10 + i, 5000 + i));
+      await checkpoint(writer, { uploaded: packs });
+      await checkpoint(writer);
+      const keep = writer.base!.packs.slice(2).map((pack, i) => (i === 0 ? { ...pack, liveBytes: 7 } : pack));
+      await checkpoint(writer, { keep });
+      const read = async (key: string): Promise<Buffer> =>
+        Buffer.from((await world.store.memory.get(key, { bytesMax: 1e9 })) ?? []);
+
+      const { packs: here, table } = inClear(envelope(await read(`${prefix}log/fffffffffb`), 3).payload);
+      const name = `3-1-4294967295-${table!.digest.slice(0, 8)}`;
+      expect(table).toMatchObject({ slot: 3, epoch: 1, dropped: [{ n: 0 }, { n: 10 }] });
+      const stored = await read(`${prefix}pk/${name}`);
+      expect([stored.length, sha256(stored).toString('hex')]).toEqual([table!.bytes, table!.digest]);
+      const object = envelope(stored, 4);
+      expect(isSigned(world.access.publicKey, object.sealed, object.seal)).toBe(true);
+      expect(object.tail).toHaveLength(0);
+      const r = new Reader(object.payload);
+      expect([r.raw(16).toString('hex'), r.text(), r.text()]).toEqual([
+        world.access.repository,
+        'team/my_app',
+        'team/my_app/0',
+      ]);
+      expect([r.varint(), r.varint(), r.varint()]).toEqual([3, 1, 0]);
+      const listed = packsIn(r);
+      expect(r.at).toBe(object.payload.length);
+      expect(listed.map(({ n }) => n)).toEqual([0, ...packs.map(({ pack }) => pack)]);
+      expect(here.map(({ slot, n, liveBytes }) => [slot, n, liveBytes])).toEqual([
+        [2, 11, 7],
+        [3, 0, 300],
+        [4, 0, 300],
+      ]);
+    });
+
     it('reads the repository object and the domain key', async () => {
       const { world, read } = await story(encryption);
       const repo = envelope(await read('v1/repo'), 1);

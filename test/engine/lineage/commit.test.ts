@@ -1,6 +1,8 @@
+import { emptyPackList } from '../../../src/engine/format/pack-table.ts';
 import { describe, expect, it } from 'vitest';
 import { setRoot } from '../../../src/engine/format/keys.ts';
-import { encodeRecord, inlinedBytesMax, type LogRecord, toPackEntry } from '../../../src/engine/format/record.ts';
+import { toPackEntry } from '../../../src/engine/format/pack-entry.ts';
+import { encodeRecord, inlinedBytesMax, type LogRecord } from '../../../src/engine/format/record.ts';
 import { type CommitRequest, type LineageWriter, Rebased } from '../../../src/engine/lineage/lineage-writer.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { toContentId, toEpoch, toSlot, toVolumeName } from '../../../src/engine/model/ids.ts';
@@ -53,7 +55,8 @@ describe('a commit', () => {
       record,
       volumes: request.volumes,
       checkpoint: { record, volumes: request.volumes },
-      packs: record.header.packs,
+      packs: record.header.packList.entries,
+      table: undefined,
     });
   });
 
@@ -334,7 +337,12 @@ describe('a valid record of my own epoch with another id', () => {
     await checkpoint(writer);
     const { header } = await world.recordAt(2);
     const forged = encodeRecord(
-      { ...header, slot: toSlot(3), predecessor: { slot: toSlot(1), digest: new Uint8Array(32) }, packs: [] },
+      {
+        ...header,
+        slot: toSlot(3),
+        predecessor: { slot: toSlot(1), digest: new Uint8Array(32) },
+        packList: emptyPackList,
+      },
       world.log.body(await world.recordAt(2)),
       [],
       { ...world.access, signingSeed: world.access.keys.signingSeed },
@@ -434,7 +442,7 @@ describe('PARTIAL', () => {
       record: { header: { slot: 4 } },
       checkpoint: { record: { header: { slot: 4 } } },
     });
-    expect((await world.recordAt(4)).header.packs.map(({ slot }) => slot)).toEqual([2, 3, 4]);
+    expect((await world.recordAt(4)).header.packList.entries.map(({ slot }) => slot)).toEqual([2, 3, 4]);
   });
 
   it('above a CHECKPOINT keeps both as base, in memory and from the log', async () => {
@@ -457,7 +465,7 @@ describe('SEAL', () => {
     const sealed = await writer.seal();
     expect(await writer.seal()).toEqual(sealed);
     const record: LogRecord = await world.recordAt(3);
-    expect(record.header).toMatchObject({ kind: 'SEAL', epoch: 1, packs: [], consistency: undefined });
+    expect(record.header).toMatchObject({ kind: 'SEAL', epoch: 1, packList: emptyPackList, consistency: undefined });
     expect(record.sealedBody).toHaveLength(0);
     await checkpoint(writer);
     expect((await writer.seal()).slot).toBe(5);

@@ -296,7 +296,16 @@ export class World {
 export function packFor(writer: { slot: Slot; epoch: number }, pack = 0, bytes = 100): FinishedPack {
   const salt8 = createHash('sha256').update(`${writer.slot} ${pack} ${bytes}`).digest('hex').slice(0, 8);
   const { slot, epoch } = writer;
-  return { name: toPackName({ slot, epoch, pack, salt8 }), slot, epoch, pack, bytes, footerBytes: 20 };
+  return {
+    name: toPackName({ slot, epoch, pack, salt8 }),
+    slot,
+    epoch,
+    pack,
+    bytes,
+    footerBytes: 20,
+    dataPlainBytes: 0,
+    metaPlainBytes: 300,
+  };
 }
 
 /** A volume whose tree has its root in that pack. */

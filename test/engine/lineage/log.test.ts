@@ -1,5 +1,7 @@
+import { emptyPackList } from '../../../src/engine/format/pack-table.ts';
 import { describe, expect, it } from 'vitest';
-import { encodeRecord, packEntryName, recordBytesMax } from '../../../src/engine/format/record.ts';
+import { packEntryName } from '../../../src/engine/format/pack-entry.ts';
+import { encodeRecord, recordBytesMax } from '../../../src/engine/format/record.ts';
 import { LineageLog } from '../../../src/engine/lineage/log.ts';
 import { listLineages, openLog } from '../../../src/engine/lineage/open-log.ts';
 import { domainKeyKey, lineagePrefix, logPrefix } from '../../../src/engine/format/object-keys.ts';
@@ -85,7 +87,7 @@ describe('a log', () => {
 
   it('gives the bytes of an inlined pack, or names what is missing', async () => {
     const world = await withCheckpoints(2);
-    const [entry] = (await world.recordAt(3)).header.packs;
+    const [entry] = (await world.recordAt(3)).header.packList.entries;
     expect(await world.log.inlinedPack(entry!)).toEqual(new Uint8Array(100).fill(7));
     await expect(world.log.inlinedPack({ ...entry!, salt8: '00000000' })).rejects.toMatchObject({ code: 'E_DAMAGED' });
     await world.trim(2);
@@ -109,7 +111,7 @@ describe('the chain of records', () => {
   it('does not count a genuine record whose successor names another at its slot', async () => {
     const world = await withCheckpoints(3);
     const { header } = await world.recordAt(3);
-    const late = { ...header, id: toRecordId(world.random.bytes(32)), packs: [] };
+    const late = { ...header, id: toRecordId(world.random.bytes(32)), packList: emptyPackList };
     const { bytes } = encodeRecord(late, world.log.body(await world.recordAt(3)), [], {
       ...world.access,
       signingSeed: world.access.keys.signingSeed,
@@ -129,7 +131,7 @@ describe('the chain of records', () => {
     await world.trim(2);
     const { header } = await world.recordAt(3);
     const { bytes } = encodeRecord(
-      { ...header, slot: toSlot(2), packs: [] },
+      { ...header, slot: toSlot(2), packList: emptyPackList },
       world.log.body(await world.recordAt(3)),
       [],
       { ...world.access, signingSeed: world.access.keys.signingSeed },
@@ -163,7 +165,7 @@ describe('the chain of records', () => {
         ...header,
         slot: toSlot(4),
         epoch: toEpoch(3),
-        packs: [],
+        packList: emptyPackList,
         predecessor: { slot: toSlot(3), digest: claim.record.digest },
       },
       world.log.body(await world.recordAt(2)),

@@ -3,7 +3,7 @@ import { chooseCompressor } from '../../../src/edge/host/choose-compressor.ts';
 import type { HostCompressor } from '../../../src/edge/host/host-compressor.ts';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { logKey, packKey } from '../../../src/engine/format/object-keys.ts';
-import type { PackEntry } from '../../../src/engine/format/record.ts';
+import type { PackEntry } from '../../../src/engine/format/pack-entry.ts';
 import type { Place } from '../../../src/engine/model/entry.ts';
 import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { toSlot } from '../../../src/engine/model/ids.ts';
@@ -71,7 +71,7 @@ async function fixture(): Promise<Fixture> {
   const small = beginPack(compressor, 3, 1, { metaSegmentBytes: 4096 });
   for (let i = 10; i < 20; i++) places.push(small.writer.addMetadata(part(i)));
   const record = await storeCheckpoint(store, 3, { packs: [entry], inlined: [small.finish()] });
-  const packs = record.header.packs;
+  const packs = record.header.packList.entries;
   const source: Fixture['source'] = (options = {}) =>
     new SegmentSource({
       store: reader,
