@@ -12,18 +12,13 @@ import type {
   UnfinishedUpload,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
-import { type FaultRates, Faults, FaultyWriter, type PendingEffect } from '../support/faulty-store.ts';
+import { type FaultRates, Faults, FaultyWriter } from '../support/faulty-store.ts';
 import type { Chance } from './chance.ts';
+import type { Network } from './network.ts';
 import type { Process } from './process.ts';
 import type { World } from './world.ts';
 
-/** Requests that are still under way, whoever sent them. */
-export interface Network {
-  readonly underWay: PendingEffect[];
-}
-
 export class AgentStore implements ObjectWriter {
-  readonly faults: Faults;
   readonly #store: ObjectWriter;
   readonly #world: World;
   readonly #process: Process;
@@ -34,24 +29,10 @@ export class AgentStore implements ObjectWriter {
   /** Slot of the claim that was just created. */
   #claimed: number | undefined;
 
-  constructor(world: World, process: Process, network: Network, chance: Chance, rates: FaultRates) {
+  constructor(world: World, process: Process, store: ObjectWriter) {
     this.#world = world;
     this.#process = process;
-    this.faults = new Faults({
-      random: chance.of('faults'),
-      rates,
-      scheduler: {
-        wait: (ms) => process.point('slow store', ms),
-        later: (effect) => void network.underWay.push(effect),
-      },
-      hook: async ({ phase, operation, key, fault, effect, outcome }) => {
-        const what = `${phase} ${operation} ${shortKey(world, key)}`;
-        const how = [fault, phase === 'after' ? effect : undefined, outcome].filter((one) => one !== undefined);
-        if (fault !== undefined && phase === 'before') world.count(fault);
-        await process.point([what, ...how].join(' '));
-      },
-    });
-    this.#store = new FaultyWriter(world, this.faults);
+    this.#store = store;
   }
 
   async get(key: string, options: WaitOptions & { readonly bytesMax: number }): Promise<Uint8Array | undefined> {
@@ -103,6 +84,31 @@ export class AgentStore implements ObjectWriter {
     const slot = parseLogKey(this.#world.lineage, key);
     return slot === undefined ? undefined : this.#world.recordIn(slot, bytes);
   }
+}
+
+/** A store whose requests get lost, doubled and late, at the port: what any store may do. */
+export function openFaultyStore(
+  world: World,
+  process: Process,
+  network: Network,
+  chance: Chance,
+  rates: FaultRates,
+): ObjectWriter {
+  const faults = new Faults({
+    random: chance.of('faults'),
+    rates,
+    scheduler: {
+      wait: (ms) => process.point('slow store', ms),
+      later: (effect) => void network.underWay.push(effect),
+    },
+    hook: async ({ phase, operation, key, fault, effect, outcome }) => {
+      const what = `${phase} ${operation} ${shortKey(world, key)}`;
+      const how = [fault, phase === 'after' ? effect : undefined, outcome].filter((one) => one !== undefined);
+      if (fault !== undefined && phase === 'before') world.count(fault);
+      await process.point([what, ...how].join(' '));
+    },
+  });
+  return new FaultyWriter(world, faults);
 }
 
 function shortKey(world: World, key: string): string {

@@ -17,7 +17,14 @@ export const breaks = {
   'stale-cache': 'a scan cache counts as that of the base, whichever record it belongs to',
   flush: 'pages written through a mapping are not written back before the stat',
   fresh: 'stamps as young as the clock is coarse are trusted',
+  refusal: 'in a bucket, a refused write counts as done',
+  pages: 'in a bucket, a list ends with its first page',
+  parts: 'a bucket does not keep the last part of an upload',
+  leftovers: 'a bucket does not tell unfinished uploads',
 } as const;
+
+/** Rules that only a world with a bucket can break. */
+export const bucketBreaks: ReadonlySet<Break> = new Set(['refusal', 'pages', 'parts', 'leftovers']);
 
 export type Break = keyof typeof breaks;
 

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Break, breaks, isBreak } from './breaks.ts';
 import { Crash } from './scheduler.ts';
-import { type SimulationResult, simulate } from './simulation.ts';
+import { type SimulationResult, type StoreKind, simulate } from './simulation.ts';
 
 /**
  * `npm run sim -- --seed N [--trace]` runs one world, `--seeds COUNT [--from N]` many, after those of seeds.txt, which failed once.
  * `--break RULE` switches a rule off, and something must be found. The exit status is 1 when something was.
  */
-const usage = `npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--break RULE] [--trace]
+const usage = `npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--break RULE] [--store port|bucket] [--trace]
 Rules that can be broken:
 ${Object.entries(breaks)
   .map(([name, what]) => `  ${name.padEnd(14)} ${what}`)
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     seeds: { type: 'string' },
     from: { type: 'string' },
     break: { type: 'string', multiple: true },
+    store: { type: 'string' },
     trace: { type: 'boolean' },
     counts: { type: 'boolean' },
     help: { type: 'boolean' },
@@ -39,10 +40,26 @@ for (const name of values.break ?? []) {
   broken.add(name);
 }
 
+const store = values.store;
+if (store !== undefined && store !== 'port' && store !== 'bucket') {
+  console.error(usage);
+  process.exit(2);
+}
+const chosen: { readonly store?: StoreKind } = store === undefined ? {} : { store };
+
 let unhandled: unknown;
 process.on('unhandledRejection', (error) => {
   if (!(error instanceof Crash)) unhandled ??= error;
 });
+
+/** They failed before there were worlds with a bucket. */
+const keptSeeds: ReadonlySet<number> = new Set(
+  readFileSync(new URL('seeds.txt', import.meta.url), 'utf8')
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim())
+    .filter((line) => line !== '')
+    .map(Number),
+);
 
 const started = performance.now();
 const totals = new Map<string, number>();
@@ -50,7 +67,13 @@ let passed = 0;
 let failed = 0;
 let steps = 0;
 for (const seed of seedsToRun()) {
-  const result = await simulate({ seed, broken, ...(values.trace ? { onLine: (line) => console.log(line) } : {}) });
+  const result = await simulate({
+    seed,
+    broken,
+    ...(keptSeeds.has(seed) ? { store: 'port' } : {}),
+    ...chosen,
+    ...(values.trace ? { onLine: (line) => console.log(line) } : {}),
+  });
   steps += result.steps;
   for (const [what, count] of result.counts) totals.set(what, (totals.get(what) ?? 0) + count);
   const violation = result.violation ?? unhandled;
@@ -73,17 +96,8 @@ function seedsToRun(): number[] {
   if (values.seed !== undefined) return [Number(values.seed)];
   const from = Number(values.from ?? 1);
   const count = Number(values.seeds ?? 50);
-  const kept = broken.size > 0 ? [] : keptSeeds();
+  const kept = broken.size > 0 ? [] : keptSeeds;
   return [...kept, ...Array.from({ length: count }, (_, i) => from + i)];
-}
-
-function keptSeeds(): number[] {
-  const text = readFileSync(new URL('seeds.txt', import.meta.url), 'utf8');
-  return text
-    .split('\n')
-    .map((line) => line.replace(/#.*/, '').trim())
-    .filter((line) => line !== '')
-    .map(Number);
 }
 
 function report(result: SimulationResult, violation: unknown): void {
@@ -92,6 +106,7 @@ function report(result: SimulationResult, violation: unknown): void {
   console.log(`seed ${result.seed} FAILED after ${result.steps} steps: ${String(violation)}`);
   const stack = (cause ?? violation) instanceof Error ? ((cause ?? violation) as Error).stack : undefined;
   if (stack !== undefined) console.log(stack);
-  const rules = [...broken].map((rule) => ` --break ${rule}`).join('');
+  const rules =
+    [...broken].map((rule) => ` --break ${rule}`).join('') + (store === undefined ? '' : ` --store ${store}`);
   console.log(`    again: npm run sim -- --seed ${result.seed}${rules} --trace`);
 }

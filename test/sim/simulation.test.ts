@@ -10,7 +10,14 @@ describe('the simulator', () => {
       expect(violation, `npm run sim -- --seed ${seed} --trace`).toBeUndefined();
       for (const what of counts.keys()) met.add(what);
     }
-    for (const what of ['acknowledged CHECKPOINT', 'E_FENCED', 'E_STORE_UNREACHABLE', 'lostReply', 'pods replaced']) {
+    for (const what of [
+      'acknowledged CHECKPOINT',
+      'worlds with a bucket',
+      'E_FENCED',
+      'E_STORE_UNREACHABLE',
+      'lostReply',
+      'pods replaced',
+    ]) {
       expect(met).toContain(what);
     }
   });
@@ -22,10 +29,13 @@ describe('the simulator', () => {
   });
 
   // The others need more worlds: controls.slow.ts.
-  test.each<Break>(['overwrite', 'pack-durable', 'dedup-places'])('finds that %s is broken', async (rule) => {
-    for (let seed = 1; seed <= 60; seed++) {
-      if ((await simulate({ seed, broken: new Set([rule]) })).violation !== undefined) return;
-    }
-    expect.unreachable('sixty worlds without a violation');
-  });
+  test.each<Break>(['overwrite', 'pack-durable', 'dedup-places', 'refusal', 'parts', 'leftovers'])(
+    'finds that %s is broken',
+    async (rule) => {
+      for (let seed = 1; seed <= 60; seed++) {
+        if ((await simulate({ seed, broken: new Set([rule]) })).violation !== undefined) return;
+      }
+      expect.unreachable('sixty worlds without a violation');
+    },
+  );
 });

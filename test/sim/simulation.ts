@@ -22,24 +22,33 @@ import { HoldfastError, isHoldfastError } from '../../src/engine/model/errors.ts
 import { type HolderId, nextSlot, toEpoch, toLineageName, toSlot, toVolumeName } from '../../src/engine/model/ids.ts';
 import type { Compressor } from '../../src/engine/ports/compressor.ts';
 import type { LaneStarter } from '../../src/engine/ports/lanes.ts';
+import type { ObjectWriter } from '../../src/engine/ports/object-store.ts';
 import { rehydrate } from '../../src/engine/rehydrate/rehydrate.ts';
 import { restoreDefaults } from '../../src/engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../../src/engine/rehydrate/restore-source.ts';
 import type { FaultRates } from '../support/faulty-store.ts';
 import { MemoryFileTree } from '../support/memory-file-tree.ts';
-import { AgentStore, type Network } from './agent-store.ts';
-import { type Break, withoutFlush, withStaleBinding, withWrongPlaces } from './breaks.ts';
+import { AgentStore, openFaultyStore } from './agent-store.ts';
+import { type Break, bucketBreaks, withoutFlush, withStaleBinding, withWrongPlaces } from './breaks.ts';
+import { Bucket } from './bucket.ts';
 import { Chance } from './chance.ts';
 import { collect } from './collector.ts';
 import { Machine } from './machine.ts';
+import type { Network } from './network.ts';
 import { describeDisk, differences, Violation } from './oracle.ts';
 import { Process } from './process.ts';
+import { openSimulatedS3, type S3Profile, s3ProfileOf } from './s3-client.ts';
 import { Crash, Scheduler } from './scheduler.ts';
 import { World } from './world.ts';
+
+/** `port`: faults of any store, at the port. `bucket`: the real S3 adapter, over a network with the faults of one. */
+export type StoreKind = 'port' | 'bucket';
 
 export interface SimulationOptions {
   readonly seed: number;
   readonly broken?: ReadonlySet<Break>;
+  /** Default: by chance, a bucket in two of five worlds. */
+  readonly store?: StoreKind;
   readonly onLine?: (line: string) => void;
 }
 
@@ -62,6 +71,7 @@ interface Profile {
   readonly policy: 'pod' | 'person';
   readonly steps: number;
   readonly rates: FaultRates;
+  readonly s3: S3Profile;
   readonly crashPoints: number;
   readonly fileError: number;
   readonly stateError: number;
@@ -102,6 +112,7 @@ function profileOf(chance: Chance): Profile {
       failed: scale,
       slow: chance.pick([0, 0.05, 0.2]),
     },
+    s3: s3ProfileOf(chance.of('s3'), scale),
     crashPoints: chance.pick([0, 150, 600, 2000]),
     fileError: chance.pick([0, 0, 0, 0.0005, 0.003]),
     stateError: chance.pick([0, 0, 0.02]),
@@ -160,11 +171,13 @@ class Simulation {
   readonly #retired: Machine[] = [];
   readonly #network: Network = { underWay: [] };
   readonly #gone = new Set<HolderId>();
+  /** Where the world has one. */
+  readonly #bucket: Bucket | undefined;
   #failure: { readonly error: unknown } | undefined;
   #stopping = false;
   #processes = 0;
 
-  constructor({ seed, broken = new Set(), onLine }: SimulationOptions) {
+  constructor({ seed, broken = new Set(), store, onLine }: SimulationOptions) {
     this.#seed = seed;
     this.#chance = new Chance(`seed ${seed}`);
     this.#profile = profileOf(this.#chance.of('profile'));
@@ -185,6 +198,11 @@ class Simulation {
       publicKey: publicKeyOf(keys.signingSeed),
     };
     this.#world = new World(access, lineage, compressor, this.#scheduler, broken);
+    const inBucket = [...broken].some((rule) => bucketBreaks.has(rule)) || this.#chance.of('store').happens(0.4);
+    if (store === 'bucket' || (store === undefined && inBucket)) {
+      this.#bucket = new Bucket(this.#world, this.#chance.of('bucket'));
+      this.#world.count('worlds with a bucket');
+    }
     this.#world.judgesRereads = this.#profile.fileError === 0;
   }
 
@@ -390,7 +408,7 @@ class Simulation {
 
   #start(machine: Machine, diesAfter: number, take: boolean): Process {
     const name = `${machine.name}${++machine.processes}`;
-    const { fileError, stateError, slowClaims, rates } = this.#profile;
+    const { fileError, stateError, slowClaims } = this.#profile;
     const hesitatesUntil = slowClaims ? (slot: number) => this.#world.trimmed.has(slot) : undefined;
     const chance = this.#chance.of(`process ${++this.#processes}`);
     const faults = this.#stopping ? noLocalFaults : { fileError, stateError, hesitatesUntil };
@@ -398,7 +416,7 @@ class Simulation {
     machine.process = process;
     this.#scheduler.note(`${name}: starts${take ? ', takes' : ''}`);
     this.#world.count('processes');
-    const store = new AgentStore(this.#world, process, this.#network, chance, this.#stopping ? {} : rates);
+    const store = new AgentStore(this.#world, process, this.#openStore(process, chance, !this.#stopping));
     const agent = new Agent(this, this.#world, process, store, chance, this.#profile, this.#gone);
     const life = machine.awaitsRestore ? agent.restore() : agent.live(take);
     life
@@ -409,6 +427,15 @@ class Simulation {
         if (!process.dead) machine.processEnded(process, false);
       });
     return process;
+  }
+
+  #openStore(process: Process, chance: Chance, faulty: boolean): ObjectWriter {
+    const { rates, s3 } = this.#profile;
+    const bucket = this.#bucket;
+    const network = this.#network;
+    if (bucket === undefined) return openFaultyStore(this.#world, process, network, chance, faulty ? rates : {});
+    const profile = faulty ? s3 : { ...s3, fault: 0, slow: 0 };
+    return openSimulatedS3({ bucket, world: this.#world, process, network, chance, profile });
   }
 
   // The end.
@@ -423,6 +450,7 @@ class Simulation {
       while (this.#network.underWay.length > 0) await this.#deliverOne(chance);
       await this.#world.judge();
       for (const machine of this.#machines) await this.#finish(machine);
+      if (this.#failure === undefined) this.#checkUploads();
       await this.#checkLog();
     } catch (error) {
       this.fail(error);
@@ -444,7 +472,7 @@ class Simulation {
       },
     );
     this.#scheduler.note(`${process.name}: the last process starts`);
-    const store = new AgentStore(this.#world, process, this.#network, this.#chance.of('last'), {});
+    const store = new AgentStore(this.#world, process, this.#openStore(process, this.#chance.of('last'), false));
     const agent = new Agent(this, this.#world, process, store, this.#chance.of('last'), this.#profile, this.#gone);
     let outcome: CaptureOutcome | undefined;
     let failure: unknown;
@@ -507,6 +535,12 @@ class Simulation {
       },
     );
     return outcome.root;
+  }
+
+  /** Each machine has claimed once more, when nothing of what was killed was under way any more. */
+  #checkUploads(): void {
+    const [left] = this.#bucket?.uploads.values() ?? [];
+    if (left !== undefined) throw new Violation(`the upload of ${left.key} stays after the next run`);
   }
 
   /** The log as a reader finds it is the log as it came to be. */

@@ -18,19 +18,31 @@ export interface S3Parts {
   readonly onRetry?: RequestPolicyOptions['onRetry'];
   /** Fixed credentials, for tests. Without them the standard chain decides, and refreshes while the process runs. */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  /** In place of the SDK's client, for the simulator. */
+  readonly client?: S3Sender;
+  /** Bytes of the first parts of uploads; S3 wants 5 MiB or more. */
+  readonly partBytes?: number;
 }
+
+/** What is used of the SDK's client. */
+export type S3Sender = Pick<S3Client, 'config' | 'destroy' | 'send'>;
+
+/** An object of at most one part is sent by one request. */
+const partBytesDefault = 8 * 1024 * 1024;
 
 /** The SDK's client for one bucket, how requests through it are made, and what is sent with every write. */
 export class S3Connection implements AsyncDisposable {
-  readonly client: S3Client;
+  readonly client: S3Sender;
   readonly policy: RequestPolicy;
   readonly settings: S3Settings;
   readonly clock: Clock;
+  readonly partBytes: number;
 
   constructor(settings: S3Settings, parts: S3Parts) {
     this.settings = settings;
     this.clock = parts.clock;
-    this.client = new S3Client(clientConfig(settings, parts));
+    this.client = parts.client ?? new S3Client(clientConfig(settings, parts));
+    this.partBytes = parts.partBytes ?? partBytesDefault;
     const { requestsMax, patienceMs } = settings;
     const { clock, random, onRetry } = parts;
     this.policy = new RequestPolicy({ clock, random, requestsMax, patienceMs, onRetry });

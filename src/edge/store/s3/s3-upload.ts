@@ -12,8 +12,6 @@ import type { S3Connection } from './s3-connection.ts';
 import { failureOf, isMissingHead, isPreconditionFailed } from './s3-error.ts';
 import { abortUpload, listUnfinished } from './unfinished-uploads.ts';
 
-/** An object of at most one part is sent by one request. S3 wants parts of at least 5 MiB, all but the last. */
-const partBytesFirst = 8 * 1024 * 1024;
 /** S3 takes 10,000 parts; each thousand parts are twice as large as those before, so 5 TiB fit. */
 const partsOfOneSize = 1000;
 /** Parts under way beside the one that is being filled: together the memory of an upload. */
@@ -129,7 +127,7 @@ export class S3Upload implements ObjectUpload {
 
   /** Bytes of the part that is being filled. */
   #partBytes(): number {
-    return partBytesFirst * 2 ** Math.floor(this.#number / partsOfOneSize);
+    return this.#connection.partBytes * 2 ** Math.floor(this.#number / partsOfOneSize);
   }
 
   /** Many uploads stay small, so the memory of the first part is taken as it fills, that of others at once. */

@@ -1,4 +1,5 @@
 import { AbortMultipartUploadCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
+import type { Clock } from '../../../engine/ports/clock.ts';
 import type { UnfinishedUpload, WaitOptions } from '../../../engine/ports/object-store.ts';
 import type { S3Connection } from './s3-connection.ts';
 
@@ -13,13 +14,13 @@ export async function listUnfinished(
   prefix: string,
   options: WaitOptions = {},
 ): Promise<readonly UnfinishedUpload[]> {
-  const signal = shortly(options.signal);
   const { Key: whole } = connection.at(prefix);
-  let found = await listBelow(connection, whole, signal);
-  // MinIO takes a prefix for the key of an object, and tells all uploads only where none is given.
-  if (found.length === 0 && connection.settings.endpoint !== undefined) {
-    found = await listBelow(connection, undefined, signal);
-  }
+  const found = await shortly(connection.clock, options.signal, async (signal) => {
+    const below = await listBelow(connection, whole, signal);
+    // MinIO takes a prefix for the key of an object, and tells all uploads only where none is given.
+    const perhapsMinio = below.length === 0 && connection.settings.endpoint !== undefined;
+    return perhapsMinio ? await listBelow(connection, undefined, signal) : below;
+  });
   return found
     .filter(({ key }) => key.startsWith(whole))
     .map(({ key, id }) => {
@@ -30,12 +31,13 @@ export async function listUnfinished(
 
 /** Ends an upload on the server, and with it the parts that it has. */
 export async function abortUpload(connection: S3Connection, key: string, id: string): Promise<void> {
-  const signal = shortly();
   const doing = `giving up the upload of ${key}`;
-  await connection.policy.run({ doing, intent: 'write', signal }, () =>
-    connection.client.send(new AbortMultipartUploadCommand({ ...connection.at(key), UploadId: id }), {
-      abortSignal: signal,
-    }),
+  await shortly(connection.clock, undefined, (signal) =>
+    connection.policy.run({ doing, intent: 'write', signal }, () =>
+      connection.client.send(new AbortMultipartUploadCommand({ ...connection.at(key), UploadId: id }), {
+        abortSignal: signal,
+      }),
+    ),
   );
 }
 
@@ -78,8 +80,21 @@ async function listBelow(
   return found;
 }
 
-/** A signal that fires within a few seconds. */
-function shortly(signal?: AbortSignal): AbortSignal {
-  const end = AbortSignal.timeout(tidyMsMax);
-  return signal === undefined ? end : AbortSignal.any([signal, end]);
+/** Gives work a signal that fires within a few seconds, or when the caller's does. */
+async function shortly<Result>(
+  clock: Clock,
+  outer: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const late = new AbortController();
+  const done = new AbortController();
+  clock.wait(tidyMsMax, { signal: done.signal }).then(
+    () => late.abort(),
+    () => undefined,
+  );
+  try {
+    return await work(outer === undefined ? late.signal : AbortSignal.any([outer, late.signal]));
+  } finally {
+    done.abort();
+  }
 }
