@@ -36,7 +36,8 @@ function task(name, args) {
 /** One phase for each folder of `test/` that holds slow suites, so that a new one cannot be forgotten here. */
 function slowSuites() {
   const paths = readdirSync(join(ROOT, 'test'), { recursive: true }).filter((path) => path.endsWith('.slow.ts'));
-  const folders = new Set(paths.map((path) => path.split(/[/\\]/)[0]));
+  // Those of S3 need the servers: s3Suites.
+  const folders = new Set(paths.map((path) => path.split(/[/\\]/)[0]).filter((folder) => folder !== 's3'));
   return [...folders].sort().map((folder) => {
     const suites = paths.filter((path) => path.split(/[/\\]/)[0] === folder).map((path) => join('test', path));
     const phase = task(folder, ['test', '--project', 'slow', ...suites.sort()]);
@@ -44,9 +45,10 @@ function slowSuites() {
   });
 }
 
-/** What `npm test` runs on the one S3 server that it finds, on all of them; one that is missing is a failure. */
+/** What `npm test` runs on the one S3 server that it finds, and the slow suites, on all of them; one that is missing is a failure. */
 function s3Suites() {
-  const test = ['node', 'tools/run.mjs', 'test', 'test/edge/store/s3', 'test/cli/s3.test.ts'];
+  const paths = ['test/edge/store/s3', 'test/cli/s3.test.ts', 'test/s3'];
+  const test = ['node', 'tools/run.mjs', 'test', '--project', 'fast', '--project', 'slow', ...paths];
   return { name: 's3', command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...test], counted: true, minutesMax: 15 };
 }
 

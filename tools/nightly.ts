@@ -10,7 +10,7 @@ interface Part {
   readonly name: string;
   readonly command: readonly string[];
   readonly minutesMax: number;
-  readonly counted: true;
+  readonly counted?: true;
 }
 
 interface Phases {
@@ -24,6 +24,13 @@ const slow = (path: string): string[] => [node, 'tools/run.mjs', 'test', '--proj
 
 const parts: readonly Part[] = [
   { name: 'kills', command: slow('test/process/kills.slow.ts'), counted: true, minutesMax: 90 },
+  { name: 'servers', command: [node, 'tools/run.mjs', 'servers'], minutesMax: 30 },
+  {
+    name: 's3-kills',
+    command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...slow('test/s3/kills.slow.ts')],
+    counted: true,
+    minutesMax: 120,
+  },
   { name: 'models', command: [node, 'test/model/run.ts', '--nightly'], counted: true, minutesMax: 240 },
   { name: 'sim', command: [node, 'tools/run.mjs', 'sim', '--seeds', '20000'], counted: true, minutesMax: 180 },
 ];

@@ -1,5 +1,6 @@
 /** A directory with much in it, a repository, and real processes of bin/holdfast that are killed while they work on them. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +32,21 @@ export interface WorldOptions {
   readonly bulkFiles: number;
   /** A real application writes into the directory whenever nothing is compared. */
   readonly application: boolean;
+  /** Default: a directory. */
+  readonly store?: WorldStore;
+  /** Bytes of one more file, and what a first capture may read before its next PARTIAL. */
+  readonly largeBytes?: number;
+  readonly partialBytes?: string;
+}
+
+/** A store that is not a directory of the world's own. */
+export interface WorldStore {
+  /** What the command line needs to find it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Uploads that nobody has ended, of one lineage or of all. */
+  leftovers(lineage?: string): Promise<number>;
+  /** A run that is killed goes over a bad network; afterwards nothing of it is under way any more. */
+  overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result>;
 }
 
 /** Small numbers from a seed (mulberry32), for delays and choices. */
@@ -58,7 +74,9 @@ export class Chance {
 const volatile = /-shm /;
 
 export class World implements AsyncDisposable {
-  readonly place: Workplace = new Workplace();
+  readonly place: Workplace;
+  readonly partialBytes: string;
+  readonly #store: WorldStore | undefined;
   readonly source: string;
   readonly chance: Chance;
   readonly #seed: number;
@@ -67,8 +85,12 @@ export class World implements AsyncDisposable {
   #application: ChildProcess | undefined;
   #ended: Promise<void> | undefined;
   #edits = 0;
+  #largeBytes = 0;
 
-  private constructor({ seed }: WorldOptions) {
+  private constructor({ seed, store, partialBytes = '300KiB' }: WorldOptions) {
+    this.place = new Workplace(store?.env ?? {});
+    this.partialBytes = partialBytes;
+    this.#store = store;
     this.#seed = seed;
     this.chance = new Chance(seed);
     this.source = this.place.at('source');
@@ -86,13 +108,29 @@ export class World implements AsyncDisposable {
       const bytes = 20_000 + world.chance.below(40_000);
       writeFileSync(join(world.source, 'bulk', String(i)), runContent({ at: 0, bytes, seed: 2 * i + 2 }));
     }
+    if (options.largeBytes !== undefined) {
+      world.#largeBytes = options.largeBytes;
+      world.#writeLarge();
+    }
     await world.json(['init']);
     if (options.application) await world.#startApplication();
     return world;
   }
 
   async json(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<JsonObject> {
-    return await this.place.json(args, { env });
+    const ran = await this.run([...args, '--output', 'json'], env);
+    expect(ran, args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+    return JSON.parse(ran.stdout) as JsonObject;
+  }
+
+  /** Runs a command; that a store in the network is waited for is not counted among what it says. */
+  async run(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    onStart?: (child: ChildProcess) => void,
+  ): Promise<Ran> {
+    const ran = await this.place.run(args, { env, ...(onStart === undefined ? {} : { onStart }) });
+    return { ...ran, stderr: ran.stderr.replaceAll(/^holdfast: waiting for the store .*\n/gm, '') };
   }
 
   async #startApplication(): Promise<void> {
@@ -141,6 +179,11 @@ export class World implements AsyncDisposable {
       const content = runContent({ at: 0, bytes, seed: 2 * (this.#edits * 100 + i) });
       writeFileSync(join(this.source, `new-${this.chance.below(60)}`), content);
     }
+    if (this.#edits % 3 === 0 && this.#largeBytes > 0) this.#writeLarge();
+  }
+
+  #writeLarge(): void {
+    writeFileSync(join(this.source, 'large'), randomBytes(this.#largeBytes));
   }
 
   snapshot(path: string = this.source): string[] {
@@ -167,13 +210,12 @@ export class World implements AsyncDisposable {
     const delayMs = this.chance.next() * duration * 1.1;
     let timer: NodeJS.Timeout | undefined;
     const began = performance.now();
-    const ran = await this.place.run([...args, '--output', 'json'], {
+    const run = (): Promise<Ran> =>
       // What a killed process leaves behind goes with the world.
-      env: { TMPDIR: this.place.path, ...env },
-      onStart: (child) => {
+      this.run([...args, '--output', 'json'], { TMPDIR: this.place.path, ...env }, (child) => {
         timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
-      },
-    });
+      });
+    const ran = await (this.#store === undefined ? run() : this.#store.overBadNetwork(run));
     clearTimeout(timer);
     const killed = ran.signal === 'SIGKILL';
     if (!killed) {
@@ -183,8 +225,14 @@ export class World implements AsyncDisposable {
     return { ...ran, killed, delayMs };
   }
 
-  /** Files of the store that no record accounts for yet: what kills leave behind. */
-  leftovers(): number {
+  /** What kills have left in the store is gone after the next run of their lineage, not only after a while. */
+  get tidiedByNext(): boolean {
+    return this.#store !== undefined;
+  }
+
+  /** Half-written files of a directory, unfinished uploads of one lineage of a bucket or of all: what kills leave behind. */
+  async leftovers(lineage?: string): Promise<number> {
+    if (this.#store !== undefined) return await this.#store.leftovers(lineage);
     try {
       return readdirSync(this.place.at('store', 'tmp')).length;
     } catch {

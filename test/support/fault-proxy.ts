@@ -48,8 +48,8 @@ export class FaultProxy implements AsyncDisposable {
   readonly #server = createServer(
     (request, response) => void this.#serve(request, response).catch(() => request.socket.destroy()),
   );
-  /** Requests that were sent on after their client had gone. */
-  readonly #late: Promise<unknown>[] = [];
+  /** Requests that were sent on and have no answer yet, and those that are to be sent on after their client has gone. */
+  readonly #underway = new Set<Promise<unknown>>();
 
   private constructor(port: number) {
     this.#port = port;
@@ -73,9 +73,17 @@ export class FaultProxy implements AsyncDisposable {
     return this.requests.filter((request) => request.method === method && url.test(request.url)).length;
   }
 
-  /** Waits until what was to arrive late has arrived. */
+  /** Waits until what was to arrive late has arrived, and what was sent on has been answered. */
   async settle(): Promise<void> {
-    await Promise.all(this.#late);
+    while (this.#underway.size > 0) await Promise.allSettled(this.#underway);
+  }
+
+  #track(work: Promise<unknown>): void {
+    const tracked: Promise<unknown> = work.then(
+      () => this.#underway.delete(tracked),
+      () => this.#underway.delete(tracked),
+    );
+    this.#underway.add(tracked);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,7 +108,7 @@ export class FaultProxy implements AsyncDisposable {
         request.socket.destroy();
         return;
       case 'late':
-        this.#late.push(fault.until.then(forward));
+        this.#track(fault.until.then(forward));
         request.socket.destroy();
         return;
       case 'stall':
@@ -132,7 +140,7 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   #forward(request: IncomingMessage, body: Buffer): Promise<Answer> {
-    return new Promise((resolve, reject) => {
+    const answer = new Promise<Answer>((resolve, reject) => {
       const { method, url } = request;
       const sent = httpRequest(
         { host: '127.0.0.1', port: this.#port, method, path: url, headers: headersOf(request), agent: false },
@@ -146,6 +154,8 @@ export class FaultProxy implements AsyncDisposable {
       sent.on('error', reject);
       sent.end(body);
     });
+    this.#track(answer);
+    return answer;
   }
 }
 

@@ -1,0 +1,94 @@
+/** A bucket on a test server behind a bad network, as processes of bin/holdfast are given it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
+import { packPrefix } from '../../src/engine/format/object-keys.ts';
+import { toLineageName } from '../../src/engine/model/ids.ts';
+import { Chance, type WorldStore } from '../process/world.ts';
+import { type S3Server, startServer } from '../servers/s3-server.ts';
+import { freshBucket } from '../servers/s3-store-of.ts';
+import type { ServerName } from '../servers/server-programs.ts';
+import { type Fault, FaultProxy } from '../support/fault-proxy.ts';
+
+const prefix = 'some/prefix/';
+
+export class S3Place implements WorldStore, AsyncDisposable {
+  readonly server: S3Server;
+  readonly proxy: FaultProxy;
+  readonly bucket: string = freshBucket();
+  readonly env: Readonly<Record<string, string>>;
+  /** Faults that were met, by kind. */
+  readonly faults: Map<string, number> = new Map();
+  readonly #client: S3Client;
+
+  private constructor(server: S3Server, proxy: FaultProxy, settings: string) {
+    this.server = server;
+    this.proxy = proxy;
+    const { accessKeyId, secretAccessKey, endpoint } = server;
+    this.env = {
+      HOLDFAST_STORE: `s3://${this.bucket}/${prefix}?endpoint=${proxy.endpoint}${settings}`,
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
+      AWS_EC2_METADATA_DISABLED: 'true',
+    };
+    const credentials = { accessKeyId, secretAccessKey };
+    this.#client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
+  }
+
+  /** `settings` of the address, each with an ampersand in front. */
+  static async start(name: ServerName, settings = '&stall-seconds=1'): Promise<S3Place> {
+    const server = await startServer(name);
+    return new S3Place(server, await FaultProxy.start(server.port), settings);
+  }
+
+  /** Asked past the proxy, and without a prefix: MinIO takes one for the key of an object. */
+  async leftovers(lineage?: string): Promise<number> {
+    const below = lineage === undefined ? prefix : prefix + packPrefix(toLineageName(lineage));
+    const { Uploads = [] } = await this.#client.send(new ListMultipartUploadsCommand({ Bucket: this.bucket }));
+    return Uploads.filter(({ Key = '' }) => Key.startsWith(below)).length;
+  }
+
+  async overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result> {
+    const chance = new Chance(this.proxy.requests.length);
+    this.proxy.rule = ({ method }) => {
+      if (!(chance.next() < 0.06)) return undefined;
+      const fault = this.#faultFor(method, chance);
+      this.faults.set(fault.kind, (this.faults.get(fault.kind) ?? 0) + 1);
+      return fault;
+    };
+    try {
+      return await run();
+    } finally {
+      this.proxy.rule = () => undefined;
+      await this.proxy.settle();
+    }
+  }
+
+  #faultFor(method: string, chance: Chance): Fault {
+    const writes: readonly Fault[] = [
+      { kind: 'lose-reply' },
+      { kind: 'lose-reply' },
+      { kind: 'twice' },
+      { kind: 'late', until: sleep(chance.below(600)) },
+      { kind: 'answer', status: 409, code: 'ConditionalRequestConflict', after: chance.below(2) === 0 },
+    ];
+    const reads: readonly Fault[] = [
+      { kind: 'cut', bytes: chance.below(5000) },
+      { kind: 'stall-body', bytes: 10 },
+    ];
+    const all: readonly Fault[] = [
+      ...(method === 'GET' || method === 'HEAD' ? reads : writes),
+      { kind: 'drop' },
+      { kind: 'stall' },
+      { kind: 'delay', ms: chance.below(300) },
+      { kind: 'answer', status: 500, code: 'InternalError', after: chance.below(2) === 0 },
+      { kind: 'answer', status: 503, code: 'SlowDown' },
+    ];
+    return all[chance.below(all.length)] as Fault;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.destroy();
+    await this.proxy[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+}
