@@ -4,6 +4,7 @@ import { childKey } from '../engine/model/rel-path.ts';
 import { capture } from '../engine/capture/capture.ts';
 import type { CaptureOutcome, Refutation } from '../engine/capture/capture-outcome.ts';
 import type { CaptureSettings, CaptureTarget, VolumeSource } from '../engine/capture/capture-request.ts';
+import { countFiles, type FileCount } from '../engine/capture/count-files.ts';
 import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
 import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';
@@ -14,7 +15,7 @@ import { type DomainAccess, domainOf, type Repository, temporaryDomain } from '.
 import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
 import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
-import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
+import { type Descriptor, FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { Host } from './host.ts';
 import { MatchedGlobs } from './matched-globs.ts';
@@ -99,6 +100,19 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     : await host.openCache({ stateDirectory, repository: repository.id, lineage, volumes, own: true, onFailure });
   const before = (writer === undefined ? base : writer.base)?.checkpoint?.record.header.totals;
   const progress = showProgress(host, form === 'text');
+  // Whoever looks on at a first checkpoint wants to know how much there is.
+  const counting = new AbortController();
+  let all: { readonly files: number; readonly bytes: number } = { files: before?.files ?? 0, bytes: 0 };
+  const counted =
+    before === undefined && progress.shown
+      ? countVolumes(host, fileTree.tree, volumes, counting.signal).then(
+          (count) => {
+            all = count;
+          },
+          // The capture itself says what cannot be read.
+          () => undefined,
+        )
+      : undefined;
   let outcome: CaptureOutcome;
   try {
     outcome = await capture(
@@ -127,14 +141,16 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
             files,
             bytes: readBytes,
             // The passes after the first read next to nothing.
-            filesTotal: pass === 1 ? (before?.files ?? 0) : 0,
-            bytesTotal: 0,
+            filesTotal: pass === 1 ? all.files : 0,
+            bytesTotal: pass === 1 ? all.bytes : 0,
           }),
       },
     );
     if (parsed.flag('seal')) await writer?.seal({ signal });
   } finally {
     progress.end();
+    counting.abort();
+    await counted;
   }
   for (const glob of includes.unmatched) {
     warnings.add('W_NO_MATCH', `--include ${glob} matches nothing`, { option: 'include', glob });
@@ -159,6 +175,28 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     printSummary(host, outcome, facts);
   }
   return outcome.incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
+}
+
+async function countVolumes(
+  { clock }: Host,
+  files: FileTreeReader,
+  volumes: readonly VolumeSource[],
+  signal: AbortSignal,
+): Promise<FileCount> {
+  const roots = volumes.map(({ path }) => files.openRoot(path));
+  try {
+    return await countFiles(
+      volumes.map(({ selection }, i) => ({
+        files,
+        root: roots[i] as Descriptor,
+        selection,
+        breathe: () => clock.wait(0),
+        signal,
+      })),
+    );
+  } finally {
+    for (const root of roots) files.close(root);
+  }
 }
 
 /** Roots are keyed: before its first checkpoint a workload has no keys, and a dry run makes none. */
@@ -339,6 +377,7 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
     dataSegmentBytes: level < 3 ? mebibyte / 2 : mebibyte,
     metaSegmentBytes: 32 * 1024,
     packBytesTarget: 64 * mebibyte,
+    isolated: parsed.flag('isolated'),
     inlineBytesMax: 256 * 1024,
     extraPassesMax: parsed.number('passes', 0, 1000, 3),
     convergeMsMax: within === undefined ? 60_000 : parseDuration('checkpoint', 'converge-within', within),

@@ -46,6 +46,9 @@ second pass to after the last: it and its -wal or -journal are stored as they st
 files keep moving. Readers go on; writers wait meanwhile, or get SQLITE_BUSY where they have no timeout. Nothing is
 written or made in the directory. Which databases were held and which could not be, and why, is told.
 
+With --isolated each chunk is compressed by itself. Where others can write into the volume, that keeps what they write from
+sharing a frame with a secret, which would get shorter when they guess it. Many small files then take more bytes.
+
 With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [
       ...oneLineage,
@@ -53,6 +56,7 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
       'include',
       'exclude',
       'level',
+      'isolated',
       'dry-run',
       'take',
       'seal',

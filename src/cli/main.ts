@@ -28,7 +28,8 @@ function outputOf(stream: NodeJS.WriteStream, onLost: (error: NodeJS.ErrnoExcept
   return {
     isTerminal,
     get columns() {
-      return stream.columns ?? 80;
+      // 0 where a terminal does not know its size.
+      return stream.columns || 80;
     },
     colours:
       (NO_COLOR === undefined || NO_COLOR === '') &&

@@ -20,6 +20,7 @@ export type OptionName =
   | 'include'
   | 'exclude'
   | 'level'
+  | 'isolated'
   | 'dry-run'
   | 'take'
   | 'seal'
@@ -54,6 +55,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   include: { value: 'GLOB', many: true, help: 'keep only files that match, or lie below what matches' },
   exclude: { value: 'GLOB', many: true, help: 'leave out what matches, and what is below it' },
   level: { value: 'N', help: 'zstd level, 1 (default) to 19' },
+  isolated: { help: 'compress each file by itself: for volumes into which an attacker can write' },
   'dry-run': { help: 'compute the root and store nothing' },
   take: { help: 'take a lineage over from a holder that is gone for good' },
   seal: { help: 'end the lineage with a SEAL: another holder may go on' },

@@ -14,6 +14,8 @@ export interface ProgressView {
 }
 
 export interface Progress {
+  /** False where nobody sees it. */
+  readonly shown: boolean;
   update(view: ProgressView): void;
   /** Clears the line, so that something else can be written. */
   pause(): void;
@@ -26,7 +28,7 @@ const barWidth = 24;
 
 export function showProgress(host: Host, wanted: boolean): Progress {
   const { stderr, clock } = host;
-  if (!wanted || !stderr.isTerminal) return { update: nothing, pause: nothing, end: nothing };
+  if (!wanted || !stderr.isTerminal) return { shown: false, update: nothing, pause: nothing, end: nothing };
   const started = clock.monotonicMs();
   let drawn = Number.NEGATIVE_INFINITY;
   let shown = false;
@@ -35,6 +37,7 @@ export function showProgress(host: Host, wanted: boolean): Progress {
     shown = false;
   };
   return {
+    shown: true,
     update(view: ProgressView): void {
       const now = clock.monotonicMs();
       if (now - drawn < redrawMs) return;

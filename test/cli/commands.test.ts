@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { snapshotTree } from '../support/tree-snapshot.ts';
-import { type JsonObject, Workplace } from './run-cli.ts';
+import { binary, type JsonObject, Workplace } from './run-cli.ts';
 
 const hex64 = /^[0-9a-f]{64}$/;
 
@@ -34,6 +35,29 @@ describe('the command line', () => {
     expect(await work.run(['init'])).toMatchObject({ code: 0, stderr: '' });
   });
   afterAll(() => work[Symbol.dispose]());
+
+  it('shows a person at a terminal how far it is, also a first time, and how much is left', async () => {
+    const some = new Workplace();
+    try {
+      fs.mkdirSync(some.at('data'));
+      for (let n = 0; n < 30; n++) fs.writeFileSync(some.at('data', String(n)), randomBytes(500_000).toString('hex'));
+      expect(await some.run(['init'])).toMatchObject({ code: 0 });
+      // In a terminal of its own; slow enough that the line is drawn more than once.
+      const command = `${binary} checkpoint data --level 12`;
+      const { code, stdout } = await some.run([], {
+        command: ['script', '-qec', `stty cols 100; ${command}`, '/dev/null'],
+      });
+      expect(code, stdout).toBe(0);
+      const lines = stdout.split('\r');
+      expect(
+        lines.some((line) => /reading {2}█+░* \d+ % {2}\d+ files {2}[\d.]+ MiB {2}[\d.]+ MiB\/s/.test(line)),
+        stdout,
+      ).toBe(true);
+      expect(stdout).toContain('\r\x1b[2K\x1b[1mCheckpoint 2');
+    } finally {
+      some[Symbol.dispose]();
+    }
+  });
 
   it('init makes a key that only its owner may read, and refuses to make the repository again', async () => {
     expect(fs.statSync(work.at('key')).mode & 0o777).toBe(0o600);

@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** A command line to run it under, such as strace's. */
   readonly under?: readonly string[];
+  /** Runs this in place of the command line. */
+  readonly command?: readonly string[];
   /** Called when it runs. */
   readonly onStart?: (child: ChildProcess) => void;
 }
@@ -38,7 +40,7 @@ export function cliEnvironment(env: Readonly<Record<string, string>> = {}): Reco
 
 export async function runCli(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   if (!existsSync(join(root, 'dist', 'cli', 'main.js'))) throw new Error('dist/ is missing: npm run build');
-  const command = [...(options.under ?? []), binary, ...args];
+  const command = options.command ?? [...(options.under ?? []), binary, ...args];
   const child = spawn(command[0] as string, command.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: cliEnvironment(options.env),

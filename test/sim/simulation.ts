@@ -129,6 +129,7 @@ function profileOf(chance: Chance): Profile {
       dataSegmentBytes: chance.pick([4096, 32_768, 262_144]),
       metaSegmentBytes: chance.pick([2048, 16_384]),
       packBytesTarget: chance.pick([8192, 65_536, 1_000_000]),
+      isolated: false,
       // A record with an inlined pack is never trimmed while that is needed.
       inlineBytesMax: slowClaims ? 0 : chance.pick([0, 2000, 60_000, 262_144]),
       extraPassesMax: chance.pick([0, 1, 3, 3, 6]),

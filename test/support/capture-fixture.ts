@@ -77,6 +77,7 @@ const defaults: Omit<CaptureSettings, 'volumes'> = {
   dataSegmentBytes: 256 * 1024,
   metaSegmentBytes: 64 * 1024,
   packBytesTarget: 4 * 1024 * 1024,
+  isolated: false,
   inlineBytesMax: 256 * 1024,
   extraPassesMax: 3,
   convergeMsMax: 60_000,

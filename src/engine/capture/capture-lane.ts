@@ -26,6 +26,8 @@ export interface PackSettings {
   readonly metaSegmentBytes: number;
   /** A pack is ended when it has grown to this. */
   readonly packBytesTarget: number;
+  /** Each chunk gets a frame of its own. */
+  readonly isolated: boolean;
   /** 32 random bytes of this run alone: every pack's salt follows from them, its slot and its number. */
   readonly runSalt: Uint8Array;
 }
@@ -137,13 +139,13 @@ export class PackSequence implements ChunkTarget {
   #writer(): PackWriter {
     const open = this.#open;
     if (open !== undefined) {
-      if (open.emittedBytes < this.#settings.packBytesTarget) return open;
+      if (open.emittedBytes < this.#settings.packBytesTarget && !open.full) return open;
       this.#end();
     }
     const number = this.#next;
     this.#next += this.#step;
     this.#openNumber = number;
-    const { identity, dataKey, level, dataSegmentBytes, metaSegmentBytes } = this.#settings;
+    const { identity, dataKey, level, dataSegmentBytes, metaSegmentBytes, isolated } = this.#settings;
     this.#open = new PackWriter({
       identity: { ...identity, slot: toSlot(this.#slot), pack: number },
       dataKey,
@@ -152,6 +154,7 @@ export class PackSequence implements ChunkTarget {
       level,
       dataSegmentBytes,
       metaSegmentBytes,
+      isolated,
       emit: (bytes) => this.#emit(number, bytes, false),
     });
     return this.#open;

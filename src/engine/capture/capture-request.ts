@@ -43,6 +43,8 @@ export interface CaptureSettings {
   readonly dataSegmentBytes: number;
   readonly metaSegmentBytes: number;
   readonly packBytesTarget: number;
+  /** Each chunk gets a frame of its own, so that what an attacker writes into the volume is never compressed with a secret. */
+  readonly isolated: boolean;
   /** All new bytes up to this travel inside the record. */
   readonly inlineBytesMax: number;
   /** Passes after the first that may look for a moment without change. */
@@ -70,7 +72,10 @@ export interface CaptureSettings {
 export interface CaptureTarget {
   readonly lineage: LineageName;
   readonly keys: DomainKeys;
-  readonly packs: Omit<PackSettings, 'level' | 'dataSegmentBytes' | 'metaSegmentBytes' | 'packBytesTarget' | 'runSalt'>;
+  readonly packs: Omit<
+    PackSettings,
+    'level' | 'dataSegmentBytes' | 'metaSegmentBytes' | 'packBytesTarget' | 'isolated' | 'runSalt'
+  >;
   /** Undefined for a dry run: roots are computed and nothing is stored. */
   readonly writer: LineageWriter | undefined;
   /** What a dry run compares with; the writer's base else. */

@@ -57,6 +57,7 @@ export class RunPacks {
       dataSegmentBytes: settings.dataSegmentBytes,
       metaSegmentBytes: settings.metaSegmentBytes,
       packBytesTarget: settings.packBytesTarget,
+      isolated: settings.isolated,
       runSalt: mixSalt(ports.random.bytes(32), [
         ...(settings.saltContext ?? []),
         this.#slot,

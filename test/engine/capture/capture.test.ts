@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { toHex } from '../../../src/engine/model/bytes.ts';
+import { concatBytes, toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
 import { MemoryCache } from '../../support/memory-cache.ts';
@@ -63,6 +63,20 @@ describe('a checkpoint', () => {
     expect(second.newBytes).toBe(0);
     expect(second.volumes[0]?.scan).toBe('cached');
     expect(files.openDescriptors).toEqual([]);
+  });
+
+  test('compresses one file with another, unless it is isolated', async () => {
+    const secret = noise(200_000, 'secret').subarray(0, 10_000);
+    const stored = async (isolated: boolean): Promise<number> => {
+      const { disk, pod } = await onDisk();
+      disk.writeFile('secret', secret);
+      // No chunk is equal, and nearly all of it is.
+      disk.writeFile('theirs', concatBytes([utf8Bytes('guess'), secret]));
+      const { root, storedBytes } = await pod.capture({ isolated });
+      expect(toHex(root)).toBe(await freshRoot(pod, disk));
+      return storedBytes;
+    };
+    expect(await stored(true)).toBeGreaterThan((await stored(false)) + 9000);
   });
 
   test('with few new bytes is one request, with more it is two', async () => {
