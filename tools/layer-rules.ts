@@ -53,6 +53,7 @@ const ENGINE_ALL = [
   'engine/lineage',
   'engine/capture',
   'engine/rehydrate',
+  'engine/replicate',
   'engine/retain',
 ] as const;
 
@@ -89,6 +90,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   'engine/lineage': engine(['engine/model', 'engine/format', 'engine/ports', 'engine/tree']),
   'engine/capture': engine(['engine/model', 'engine/format', 'engine/ports', 'engine/tree', 'engine/lineage']),
   'engine/rehydrate': engine(['engine/model', 'engine/format', 'engine/ports', 'engine/tree', 'engine/lineage']),
+  // Moves objects as they are; it never looks into a tree.
+  'engine/replicate': engine(['engine/model', 'engine/format', 'engine/ports', 'engine/lineage']),
   'engine/retain': engine(['engine/model', 'engine/format', 'engine/ports', 'engine/tree', 'engine/lineage']),
 
   contract: { imports: ['engine/model'] },

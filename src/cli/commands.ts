@@ -8,6 +8,8 @@ export interface CommandInfo {
   readonly summary: string;
   readonly details: string;
   readonly options: readonly OptionName[];
+  /** Options that may be given several times here, and once elsewhere. */
+  readonly repeatable?: readonly OptionName[];
   readonly examples: readonly string[];
   load(): Promise<(host: Host, parsed: Parsed) => Promise<number>>;
 }
@@ -154,6 +156,29 @@ objects and the files that it costs.`,
     options: [...oneLineage, 'at', 'all', 'read-data', 'lanes'],
     examples: ['holdfast verify', 'holdfast verify --lineage team/app/0 --read-data'],
     load: async () => (await import('./verify.ts')).verify,
+  },
+  {
+    name: 'copy',
+    usage: ['--from ADDRESS --to ADDRESS', '--from ADDRESS --to ADDRESS --lineage NAME... --follow'],
+    summary: 'copy lineages to a second store, and keep it close behind',
+    details: `Copies the repository, its wrapped keys, and of all lineages, or of those named, every record with what it needs, in
+order: at any moment the second store can be restored from. What is there already is not copied again, so a copy that was
+interrupted goes on where it was. The first store is only read; in the second, objects are only created. Make it with
+--init the first time: a store that is not mounted must not look like a new one.
+
+Records are verified by the public key beside the wrapped keys, which needs no secret, and packs by their frame and
+length. With --key-file every byte is opened and proven on its way.
+
+With --follow it goes on until it is interrupted, through outages of either store, and says how far behind each lineage is,
+once a minute and when that changes. A lineage that somebody has written to in the second store, as after a fail-over, is
+left alone: exit code 16. Exit code 19: records were passed over, because objects of theirs are missing or damaged.`,
+    options: ['from', 'to', 'lineage', 'key-file', 'init', 'follow', 'every', 'output'],
+    repeatable: ['lineage'],
+    examples: [
+      'holdfast copy --from file:/srv/checkpoints --to s3://copies/app --init',
+      'holdfast copy --from s3://checkpoints --to "s3://copies?region=eu-west-1" --lineage team/app/0 --follow --every 5s',
+    ],
+    load: async () => (await import('./copy.ts')).copy,
   },
   {
     name: 'keys',

@@ -42,6 +42,11 @@ export type OptionName =
   | 'continue-on-damage'
   | 'read-data'
   | 'all'
+  | 'from'
+  | 'to'
+  | 'follow'
+  | 'every'
+  | 'init'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -82,6 +87,11 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   all: { help: 'ls: also claims, seals and partial checkpoints; verify: every checkpoint' },
   'continue-on-damage': { help: 'restore what is not lost; ends with exit code 28, and the loss is named' },
   'read-data': { help: 'read and prove every byte, not only the records and the trees' },
+  from: { value: 'ADDRESS', help: 'the store to copy from; it is only read' },
+  to: { value: 'ADDRESS', help: 'the store to copy to; nothing in it is overwritten or deleted' },
+  follow: { help: 'go on copying what is new, until interrupted' },
+  every: { value: 'DURATION', help: 'with --follow: look for what is new this often (default 10s)' },
+  init: { help: 'make the second store, where it holds nothing yet' },
   help: { help: 'show the help of the command' },
 };
 
@@ -100,13 +110,15 @@ export interface Parsed {
   number(name: OptionName, min: number, max: number, otherwise: number): number;
 }
 
-/** E_USAGE for anything that is not an option of the command, with what was probably meant. */
+/** E_USAGE for anything that is not an option of the command, with what was probably meant. `repeatable`: may be given several times here. */
 export function parseOptions(
   command: string,
   allowed: readonly OptionName[],
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
+  repeatable: readonly OptionName[] = [],
 ): Parsed {
+  const isMany = (name: OptionName): boolean => options[name].many === true || repeatable.includes(name);
   const names = new Set<string>([...allowed, 'help']);
   const config = Object.fromEntries(
     [...names].map((name) => {
@@ -148,7 +160,7 @@ export function parseOptions(
   }
   for (const [name, given] of Object.entries(values)) {
     const info: OptionInfo = options[name as OptionName];
-    if (info.many !== true && info.value !== undefined && given !== undefined && given.length > 1) {
+    if (!isMany(name as OptionName) && info.value !== undefined && given !== undefined && given.length > 1) {
       throw usage(command, `--${name} was given ${given.length} times`);
     }
   }
@@ -158,8 +170,7 @@ export function parseOptions(
     if (given !== undefined) return given.map(String);
     const variable = env[variableOf(name)];
     if (variable === undefined || variable === '') return [];
-    const info: OptionInfo = options[name];
-    return info.many === true ? variable.split(',') : [variable];
+    return isMany(name) ? variable.split(',') : [variable];
   };
   const text = (name: OptionName): string | undefined => list(name)[0];
   return {

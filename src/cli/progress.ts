@@ -5,6 +5,8 @@ import { formatBytes, formatCount, formatFiles, formatSeconds, styled } from './
 export interface ProgressView {
   readonly label: string;
   readonly files: number;
+  /** What is counted, in place of files: `objects`. */
+  readonly noun?: string;
   readonly bytes: number;
   /** 0 while it is not known. */
   readonly bytesTotal: number;
@@ -52,7 +54,7 @@ export function showProgress(host: Host, wanted: boolean): Progress {
 }
 
 function lineOf(view: ProgressView, seconds: number): string {
-  const { label, files, bytes, bytesTotal, filesTotal, steps } = view;
+  const { label, files, noun, bytes, bytesTotal, filesTotal, steps } = view;
   const rate = seconds > 0 ? bytes / seconds : 0;
   const parts = [label];
   const share =
@@ -69,7 +71,7 @@ function lineOf(view: ProgressView, seconds: number): string {
   }
   if (steps !== undefined) parts.push(`${formatCount(steps.done)} of ${formatCount(steps.total)}`);
   else {
-    parts.push(`${formatFiles(files)}`, formatBytes(bytes));
+    parts.push(noun === undefined ? formatFiles(files) : `${formatCount(files)} ${noun}`, formatBytes(bytes));
     if (rate > 0) parts.push(`${formatBytes(rate)}/s`);
   }
   // At first the rate says little; near the end it is over before it is read.

@@ -23,7 +23,7 @@ export async function run(args: readonly string[], host: Host): Promise<number> 
       return 0;
     }
     const command = commandOf(name);
-    const parsed = parseOptions(name, command.options, rest, host.env);
+    const parsed = parseOptions(name, command.options, rest, host.env, command.repeatable);
     if (parsed.flag('help')) {
       host.stdout.write(commandHelp(command));
       return 0;

@@ -9,7 +9,7 @@
  * A place names a segment by its number, not by its position. Numbers are given when a segment is opened, so that places
  * are final at once although a data and a metadata segment fill side by side; the footer maps numbers to positions.
  */
-import { ByteWriter, toHex } from '../model/bytes.ts';
+import { ByteWriter, equalBytes, toHex } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import type { Epoch, LineageName, Slot } from '../model/ids.ts';
@@ -414,6 +414,29 @@ export function checkPackHeader(start: Uint8Array, dataKey: DataKey, what: strin
       throw new HoldfastError('E_DAMAGED', `${what}: does not begin like a pack`, { details: { pack: what } });
     }
   }
+}
+
+/**
+ * What can be told of a pack without any key. E_DAMAGED unless its first bytes, its trailer, its name and the lengths that the record
+ * lists belong together: it is whole then, though any of its bytes may have been changed.
+ *
+ * @param name as the record lists it; it ends with the beginning of the salt
+ * @param start the first bytes of the pack
+ * @param footer the last bytes, as many as the record says
+ */
+export function checkPackFrame(
+  name: string,
+  encrypted: boolean,
+  start: Uint8Array,
+  footer: Uint8Array,
+  what: string,
+): void {
+  const fail = (why: string) => new HoldfastError('E_DAMAGED', `${what}: ${why}`, { details: { pack: name } });
+  if (!equalBytes(start.subarray(0, headerBytes), packHeader(encrypted))) throw fail('does not begin like a pack');
+  const trailer = parseTrailer(footer, what);
+  if (trailer.flags !== (encrypted ? flagEncrypted : 0)) throw fail('is not encrypted as its repository says');
+  if (trailer.footerBytes + trailerBytes !== footer.length) throw fail('has a footer of another length');
+  if (!name.endsWith(`-${toHex(trailer.salt.subarray(0, 4))}`)) throw fail('has another name inside');
 }
 
 export interface SegmentRange {

@@ -142,13 +142,14 @@ function isPack(key: string): boolean {
 }
 
 function clientConfig(settings: S3Settings, { credentials }: S3Parts): S3ClientConfig {
-  const { region, endpoint, pathStyle, stallMs, requestsMax } = settings;
+  const { region, endpoint, pathStyle, profile, stallMs, requestsMax } = settings;
   const proxyEnv = proxyEnvironment(settings);
   const ca = trusted(settings.caFile);
   const agent = { keepAlive: true, maxSockets: requestsMax, proxyEnv };
   return {
     ...(region === undefined ? (endpoint === undefined ? {} : { region: ownRegion }) : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
+    ...(profile === undefined ? {} : { profile }),
     forcePathStyle: pathStyle,
     // Retries are ours: the SDK's would hide from us that a write may have happened.
     maxAttempts: 1,

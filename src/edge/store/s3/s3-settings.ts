@@ -24,6 +24,8 @@ export interface S3Settings {
   readonly objectLock: S3ObjectLock | undefined;
   /** Sent with every write, and checked by the server before it answers. */
   readonly checksum: S3Checksum;
+  /** Whose credentials and region are used; undefined: those of the environment. */
+  readonly profile: string | undefined;
   readonly requesterPays: boolean;
   /** Tags of every object. */
   readonly tags: Readonly<Record<string, string>>;
@@ -58,6 +60,7 @@ const settingNames = {
   sse: 's3, kms or kms:KEY-ID',
   'object-lock': 'governance:DAYS or compliance:DAYS',
   checksum: 'crc32, crc32c or sha256',
+  profile: 'the name of a profile in the configuration of AWS',
   'requester-pays': 'true or false',
   tags: 'KEY=VALUE, several joined by commas',
   'requests-max': 'a whole number of 1 to 1000',
@@ -103,6 +106,7 @@ export function parseS3Settings(address: string, env: Environment): S3Settings {
     encryption: given('sse', toEncryption),
     objectLock: given('object-lock', toObjectLock),
     checksum: given('checksum', toChecksum) ?? 'CRC32',
+    profile: given('profile', (value) => (/^[^\p{C}]{1,128}$/u.test(value) ? value : undefined)),
     requesterPays: given('requester-pays', toBoolean) ?? false,
     tags: given('tags', toTags) ?? {},
     requestsMax: given('requests-max', (value) => toCount(value, 1, 1000)) ?? 64,

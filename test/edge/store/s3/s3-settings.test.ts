@@ -74,6 +74,7 @@ describe('settings of an S3 store', () => {
       encryption: undefined,
       objectLock: undefined,
       checksum: 'CRC32',
+      profile: undefined,
       requesterPays: false,
       tags: {},
       requestsMax: 64,
