@@ -5,6 +5,7 @@
 import type { FrameCodec } from '../format/pack.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError } from '../model/errors.ts';
+import { MetadataRanges } from './metadata-ranges.ts';
 import type { NodeSource } from './node-access.ts';
 import {
   locationIn,
@@ -34,11 +35,15 @@ export class SegmentSource implements NodeSource {
   readonly #compressor: FrameCodec;
   readonly #segments: WeightedCache<Uint8Array>;
   readonly #reading = new Map<string, Promise<Uint8Array>>();
+  readonly #metadata: MetadataRanges;
 
   constructor(options: SegmentSourceOptions) {
     this.packs = new PackDirectory(options);
     this.#compressor = options.compressor;
     this.#segments = new WeightedCache(options.cacheBytes ?? defaultCacheBytes);
+    const { store, signal } = options;
+    const waiting = signal === undefined ? {} : { signal };
+    this.#metadata = new MetadataRanges((key, start, length) => store.getRange(key, start, length, waiting));
   }
 
   /** The `nodeBytes` bytes at `place`: a view of the segment, at once when that is at hand. */
@@ -72,18 +77,22 @@ export class SegmentSource implements NodeSource {
   }
 
   async #open(pack: OpenedPack, segment: number): Promise<Uint8Array> {
-    const { store, signal } = this.packs.access;
     return await naming(pack.key, pack.name, segment, async () => {
-      const { start, length, plainBytes } = locationIn(pack, segment);
-      const from = start - pack.start;
-      const sealed =
-        pack.bytes === undefined
-          ? await store.getRange(pack.key, start, length, signal === undefined ? {} : { signal })
-          : pack.bytes.subarray(from, from + length);
+      const { plainBytes } = locationIn(pack, segment);
+      const sealed = await this.#sealed(pack, segment);
       const plain = new Uint8Array(plainBytes);
       pack.reader.openSegment(segment, sealed, this.#compressor, plain);
       return plain;
     });
+  }
+
+  async #sealed(pack: OpenedPack, segment: number): Promise<Uint8Array> {
+    const { start, length, kind } = locationIn(pack, segment);
+    const from = start - pack.start;
+    if (pack.bytes !== undefined) return pack.bytes.subarray(from, from + length);
+    if (kind === 'meta') return await this.#metadata.segment(pack, segment);
+    const { store, signal } = this.packs.access;
+    return await store.getRange(pack.key, start, length, signal === undefined ? {} : { signal });
   }
 
   #part(plain: Uint8Array, place: Place, bytes: number): Uint8Array {

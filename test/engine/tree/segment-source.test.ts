@@ -87,6 +87,36 @@ async function fixture(): Promise<Fixture> {
   return { store, reader, packs, places, source };
 }
 
+/** Bytes that do not compress. */
+const noise = (seed: number): Uint8Array => {
+  let state = seed * 2654435761 + 1;
+  return Uint8Array.from({ length: 4000 }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return state >>> 24;
+  });
+};
+
+/** A pack of so many nodes, each in a segment of its own. */
+async function longPack(nodes: number) {
+  const store = new MemoryStore();
+  const reader = new CountingReader(store);
+  const { writer, finish } = beginPack(compressor, 2, 0, { metaSegmentBytes: 4000 });
+  const places = Array.from({ length: nodes }, (_, i) => writer.addMetadata(noise(i)));
+  const packs = [await storePack(store, finish())];
+  const segments = new SegmentSource({
+    store: reader,
+    compressor,
+    dataKeys: [setDataKey],
+    publicKey: setPublicKey,
+    repository: setRepository,
+    domain: setDomain,
+    lineage: setLineage,
+    packs,
+    cacheBytes: 8000,
+  });
+  return { segments, places, reader };
+}
+
 const failure = async (run: () => unknown): Promise<HoldfastError> => {
   try {
     await run();
@@ -123,14 +153,41 @@ describe('reading segments', () => {
   });
 
   it('keeps no more plaintext than its budget', async () => {
-    const { source, places, reader } = await fixture();
+    const { source, places } = await fixture();
     const segments = source({ cacheBytes: 5000 });
     await segments.load(places[0] as Place, 1000);
     await segments.load(places[9] as Place, 1000);
-    const before = reader.calls.length;
     expect(segments.load(places[9] as Place, 1000)).toBeInstanceOf(Uint8Array);
-    await segments.load(places[0] as Place, 1000);
-    expect(reader.calls.length).toBe(before + 1);
+    expect(segments.load(places[0] as Place, 1000)).toBeInstanceOf(Promise);
+  });
+
+  it('reads the metadata of a walk ahead, in ranges that grow, and each byte once', async () => {
+    const { segments, places, reader } = await longPack(600);
+    for (const [i, place] of places.entries()) expect(await segments.load(place, 4000)).toEqual(noise(i));
+    const ranges = reader.calls.slice(1).map((call) => Number(call.split('+')[1]));
+    expect(ranges.length).toBeLessThan(12);
+    expect(Math.max(...ranges)).toBeLessThanOrEqual(512 * 1024);
+    expect(ranges.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(600 * 4100);
+  });
+
+  it('reads little for a look-up here and there', async () => {
+    const { segments, places, reader } = await longPack(600);
+    for (const i of [500, 20, 300]) expect(await segments.load(places[i] as Place, 4000)).toEqual(noise(i));
+    const ranges = reader.calls.slice(1).map((call) => Number(call.split('+')[1]));
+    expect(ranges.length).toBe(3);
+    expect(Math.max(...ranges)).toBeLessThanOrEqual(64 * 1024);
+  });
+
+  it('gives what is left of a pack that lost its metadata behind it', async () => {
+    const { segments, places, reader } = await longPack(40);
+    await segments.locate(places[0] as Place);
+    const whole = reader.getRange;
+    reader.getRange = async (key, start, length, options) => {
+      if (start + length > 50_000) throw new HoldfastError('E_DAMAGED', `${key} ends at byte 50000`);
+      return await whole(key, start, length, options);
+    };
+    expect(await segments.load(places[2] as Place, 4000)).toEqual(noise(2));
+    expect(await failure(() => segments.load(places[30] as Place, 4000))).toMatchObject({ code: 'E_DAMAGED' });
   });
 
   it('tells where a segment lies, also inside a record', async () => {
