@@ -8,6 +8,7 @@ import { chooseCompressor } from '../../src/edge/host/choose-compressor.ts';
 import { capture } from '../../src/engine/capture/capture.ts';
 import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
 import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
+import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { createCaptureLane } from '../../src/engine/capture/capture-lane.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { deriveDomainKeys, publicKeyOf, toDataKey } from '../../src/engine/format/keys.ts';
@@ -584,6 +585,7 @@ class Agent {
   readonly #profile: Profile;
   readonly #gone: ReadonlySet<HolderId>;
   #base: string | undefined;
+  readonly #kept: KeptNodes = new KeptNodes(50_000);
 
   constructor(
     simulation: Simulation,
@@ -881,6 +883,7 @@ class Agent {
           packs: { identity: { ...identityOf(world), epoch: writer.epoch }, dataKey: world.access.dataKey },
           writer,
           base: writer.base,
+          kept: this.#kept,
           sourceOf: (base: CommitBase | undefined) => {
             const source = world.sourceOf(base?.packs ?? [], this.#store);
             return broken.has('dedup-places') ? withWrongPlaces(source) : source;

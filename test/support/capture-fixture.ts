@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { ObservedWriter, StoreTraffic } from '../../src/edge/store/observed-store.ts';
 import { MemoryStore } from '../../src/edge/store/memory-store.ts';
+import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { capture } from '../../src/engine/capture/capture.ts';
 import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
 import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
@@ -99,6 +100,7 @@ export class Pod {
   cache: LocalCache | undefined;
   #state: HolderState;
   #writer: LineageWriter | undefined;
+  #kept: KeptNodes = new KeptNodes();
 
   private constructor(options: PodOptions, store: ObjectWriter, access: DomainAccess) {
     this.files = options.files;
@@ -124,7 +126,13 @@ export class Pod {
 
   /** The process is gone; what it kept on disk and its holder's state stay. */
   restart(): void {
+    this.forgetNodes();
     this.#writer = undefined;
+  }
+
+  /** The next capture reads what it needs of the base from the store. */
+  forgetNodes(): void {
+    this.#kept = new KeptNodes();
   }
 
   async writer(): Promise<LineageWriter> {
@@ -209,6 +217,7 @@ export class Pod {
         writer: dryRun ? undefined : writer,
         base: writer.base,
         sourceOf: (base) => this.sourceOf(base),
+        kept: this.#kept,
       },
       signal === undefined ? {} : { signal },
     );

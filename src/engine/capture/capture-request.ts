@@ -13,6 +13,7 @@ import type { LocalCache } from '../ports/local-cache.ts';
 import type { ObjectWriter } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 import type { RangeLocks } from '../ports/range-locks.ts';
+import type { KeptNodes } from './kept-nodes.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 
 export interface VolumeSource {
@@ -82,6 +83,8 @@ export interface CaptureTarget {
   readonly base: CommitBase | undefined;
   /** Nodes of the base; made anew for each base. */
   readonly sourceOf: (base: CommitBase | undefined) => NodeSource;
+  /** Of a process that captures the same lineage again and again. */
+  readonly kept?: KeptNodes | undefined;
 }
 
 export interface CaptureOptions {

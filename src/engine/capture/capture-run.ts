@@ -80,7 +80,7 @@ export class CaptureRun {
         signal: options.signal,
       });
     }
-    this.#nodes = new StagedNodes(() => this.#packs.own, target.sourceOf(this.#base), ports.cache);
+    this.#nodes = new StagedNodes(() => this.#packs.own, target.sourceOf(this.#base), ports.cache, target.kept);
   }
 
   /** Opens the directories of the volumes. E_SOURCE_UNREADABLE and E_LIMIT when one cannot be opened. */
@@ -327,6 +327,7 @@ export class CaptureRun {
         ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       });
       invariant(equalBytes(committed.root, root), 'the committed root is the captured one');
+      this.#nodes.committed();
       recordBytes = committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
       try {
         this.#bindCaches(committed.id);

@@ -209,6 +209,7 @@ describe('a capture that fails leaves no descriptor open', () => {
       const { clock, disk, files, pod } = await onDisk();
       await pod.capture({ inlineBytesMax: failing === 'get' ? 262_144 : 0 });
       clock.ms += 60_000;
+      pod.forgetNodes();
       for (const directory of ['a', 'b', 'c']) disk.writeFile(`${directory}/one`, 'again');
       pod.store[failing] = () => Promise.reject(new Error('the store fails'));
       await expect(pod.capture()).rejects.toThrow('the store fails');
