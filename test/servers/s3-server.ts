@@ -16,6 +16,8 @@ export interface S3Server extends AsyncDisposable {
   readonly endpoint: string;
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** Kills it, and starts it again on the same port and data after so long. */
+  restart(downMs: number): Promise<void>;
 }
 
 /** What a server is started with. */
@@ -104,12 +106,14 @@ export async function startServer(name: ServerName): Promise<S3Server> {
   const secretAccessKey = made ? randomBytes(20).toString('hex') : 'S3RVER';
   const port = await freePort();
   const { command, args, env = {} } = await commands[name]({ program, directory, port, accessKeyId, secretAccessKey });
-  const child = spawn(command, args, {
-    cwd: dirname(directory),
-    env: { ...process.env, HOME: directory, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const printed = tailOf(child);
+  const run = (): ChildProcess =>
+    spawn(command, args, {
+      cwd: dirname(directory),
+      env: { ...process.env, HOME: directory, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  let child = run();
+  let printed = tailOf(child);
   const endpoint = `http://127.0.0.1:${port}`;
   const server: S3Server = {
     name,
@@ -117,6 +121,13 @@ export async function startServer(name: ServerName): Promise<S3Server> {
     endpoint,
     accessKeyId,
     secretAccessKey,
+    async restart(downMs) {
+      await end(child);
+      await sleep(downMs);
+      child = run();
+      printed = tailOf(child);
+      await ready(child, endpoint);
+    },
     async [Symbol.asyncDispose]() {
       await end(child);
       await rm(directory, { recursive: true, force: true, maxRetries: 5 });

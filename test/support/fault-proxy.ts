@@ -27,7 +27,9 @@ export type Fault =
   /** The body of the answer breaks off, or stands still, after so many bytes. */
   | { readonly kind: 'cut'; readonly bytes: number }
   | { readonly kind: 'stall-body'; readonly bytes: number }
-  | { readonly kind: 'delay'; readonly ms: number };
+  | { readonly kind: 'delay'; readonly ms: number }
+  /** One bit of the body changes on its way to the server. */
+  | { readonly kind: 'corrupt' };
 
 interface Answer {
   readonly status: number;
@@ -43,6 +45,9 @@ export class FaultProxy implements AsyncDisposable {
   /** Chooses the fault of each request; set it at any time. */
   rule: (request: ProxiedRequest) => Fault | undefined = () => undefined;
   readonly requests: ProxiedRequest[] = [];
+  /** Bytes of bodies that have come from clients, also of those that broke off. */
+  receivedBytes = 0;
+  #gone = false;
   readonly #port: number;
   /** When one side breaks, the other is broken too: a client must see it, not wait. */
   readonly #server = createServer(
@@ -53,6 +58,9 @@ export class FaultProxy implements AsyncDisposable {
 
   private constructor(port: number) {
     this.#port = port;
+    this.#server.on('connection', (socket) => {
+      if (this.#gone) socket.destroy();
+    });
   }
 
   /** Starts a proxy on a free port of loopback before the server at `port` of loopback. */
@@ -71,6 +79,14 @@ export class FaultProxy implements AsyncDisposable {
   /** Requests so far whose method and URL match. */
   count(method: string, url: RegExp = /./): number {
     return this.requests.filter((request) => request.method === method && url.test(request.url)).length;
+  }
+
+  /** The network is gone for so long: all connections break, and new ones do at once. */
+  async cutFor(ms: number): Promise<void> {
+    this.#gone = true;
+    this.#server.closeAllConnections();
+    await sleep(ms);
+    this.#gone = false;
   }
 
   /** Waits until what was to arrive late has arrived, and what was sent on has been answered. */
@@ -97,6 +113,9 @@ export class FaultProxy implements AsyncDisposable {
     const seen: ProxiedRequest = { method, url, headers, number: this.requests.length + 1 };
     this.requests.push(seen);
     const fault = this.rule(seen);
+    request.on('data', (piece: Buffer) => {
+      this.receivedBytes += piece.length;
+    });
     const body = await bodyOf(request);
     const forward = (): Promise<Answer> => this.#forward(request, body);
     switch (fault?.kind) {
@@ -123,6 +142,9 @@ export class FaultProxy implements AsyncDisposable {
       }
       case 'twice':
         await forward();
+        break;
+      case 'corrupt':
+        body[body.length >> 1] = (body[body.length >> 1] ?? 0) ^ 1;
         break;
       case 'delay':
         await sleep(fault.ms);

@@ -3,6 +3,7 @@ import type { Clock } from '../../../engine/ports/clock.ts';
 import type { RandomSource } from '../../../engine/ports/random.ts';
 import { type StoreIntent, throwIfAborted } from '../store-error.ts';
 import { ConcurrencyWindow } from './concurrency-window.ts';
+import { RequestPace } from './request-pace.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { failureOf, toS3Error } from './s3-error.ts';
 
@@ -31,6 +32,8 @@ export interface RequestPolicyOptions {
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly requestsMax: number;
+  /** Attempts a second, at most; undefined sets no bound. */
+  readonly requestsPerSecond?: number | undefined;
   readonly patienceMs: number;
   /** Called before each wait for another attempt. */
   readonly onRetry?: ((notice: RetryNotice) => void) | undefined;
@@ -52,6 +55,7 @@ export class RequestPolicy {
   readonly window: ConcurrencyWindow;
   readonly #options: RequestPolicyOptions;
   readonly #budget: RetryBudget;
+  readonly #pace: RequestPace;
   /** The store has answered, in whatever way. */
   #heard = false;
   /** A request was given up and none has succeeded since: the patience is for the store, not for each request anew. */
@@ -61,6 +65,7 @@ export class RequestPolicy {
     this.#options = options;
     this.window = new ConcurrencyWindow(options.clock, options.requestsMax);
     this.#budget = new RetryBudget(options.clock);
+    this.#pace = new RequestPace(options.clock, options.requestsPerSecond);
   }
 
   /**
@@ -76,6 +81,8 @@ export class RequestPolicy {
       throwIfAborted(signal, doing);
       try {
         const value = await this.window.use(signal, async () => {
+          const turnMs = this.#pace.take();
+          if (turnMs > 0) await clock.wait(turnMs, signal === undefined ? {} : { signal });
           throwIfAborted(signal, doing);
           const result = await attempt({ unclear });
           this.window.grow();

@@ -43,9 +43,9 @@ export class S3Connection implements AsyncDisposable {
     this.clock = parts.clock;
     this.client = parts.client ?? new S3Client(clientConfig(settings, parts));
     this.partBytes = parts.partBytes ?? partBytesDefault;
-    const { requestsMax, patienceMs } = settings;
+    const { requestsMax, requestsPerSecond, patienceMs } = settings;
     const { clock, random, onRetry } = parts;
-    this.policy = new RequestPolicy({ clock, random, requestsMax, patienceMs, onRetry });
+    this.policy = new RequestPolicy({ clock, random, requestsMax, requestsPerSecond, patienceMs, onRetry });
   }
 
   /** The bucket and the key of an object in it. */

@@ -31,6 +31,8 @@ export interface S3Settings {
   readonly tags: Readonly<Record<string, string>>;
   /** Requests under way at the same time, at most. */
   readonly requestsMax: number;
+  /** Attempts a second, at most; undefined sets no bound. */
+  readonly requestsPerSecond: number | undefined;
   /** An attempt that neither sends nor receives anything for so long has failed. */
   readonly stallMs: number;
   /** A request is tried again for so long after the store has stopped answering. */
@@ -64,6 +66,7 @@ const settingNames = {
   'requester-pays': 'true or false',
   tags: 'KEY=VALUE, several joined by commas',
   'requests-max': 'a whole number of 1 to 1000',
+  'requests-per-second': 'a whole number of 1 to 100000',
   'stall-seconds': 'seconds, 1 to 3600',
   'patience-seconds': 'seconds, 0 to 86400',
 } as const;
@@ -110,6 +113,7 @@ export function parseS3Settings(address: string, env: Environment): S3Settings {
     requesterPays: given('requester-pays', toBoolean) ?? false,
     tags: given('tags', toTags) ?? {},
     requestsMax: given('requests-max', (value) => toCount(value, 1, 1000)) ?? 64,
+    requestsPerSecond: given('requests-per-second', (value) => toCount(value, 1, 100_000)),
     stallMs: (given('stall-seconds', (value) => toCount(value, 1, 3600)) ?? 30) * 1000,
     patienceMs: (given('patience-seconds', (value) => toCount(value, 0, 86_400)) ?? 300) * 1000,
   });

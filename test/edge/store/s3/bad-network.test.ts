@@ -27,6 +27,35 @@ test('a store where nobody listens is unreachable, and is not waited for as long
   });
 });
 
+test('a name that nobody knows is unreachable', async () => {
+  const settings = settingsFor({ endpoint: 'http://nowhere.invalid' }, 'bucket', 'patience-seconds=0');
+  await using writer = await openS3Writer(settings, partsFor({ accessKeyId: 'none', secretAccessKey: 'none' }));
+  await expect(writer.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({
+    code: 'E_STORE_UNREACHABLE',
+    details: { reason: expect.stringMatching(/^(ENOTFOUND|EAI_AGAIN)$/) },
+  });
+});
+
+describe.each(names)('a server that is killed, %s,', (name) => {
+  test('is waited for, and what it had acknowledged is there when it comes back', async () => {
+    await using server = await startServer(name);
+    const settings = settingsFor(server, freshBucket(), 'stall-seconds=2');
+    const { writer, close } = await openS3(server, settings);
+    const content = new Uint8Array(randomBytes(20 * mebibyte));
+    expect(await writer.create('v1/before', text('there'))).toBe('created');
+    const upload = await writer.beginUpload('v1/p/a');
+    await upload.append(content.subarray(0, 9 * mebibyte));
+    const restarted = server.restart(500);
+    await upload.append(content.subarray(9 * mebibyte));
+    expect(await upload.commit()).toBe('created');
+    await restarted;
+    expect(await writer.get('v1/before', { bytesMax: 10 })).toEqual(text('there'));
+    const found = await writer.get('v1/p/a', { bytesMax: content.length });
+    expect(Buffer.compare(found!, content)).toBe(0);
+    await close();
+  });
+});
+
 describe.each(names)('a bad network before %s', (name) => {
   let server: S3Server;
   let proxy: FaultProxy;
@@ -88,6 +117,7 @@ describe.each(names)('a bad network before %s', (name) => {
       ['was done and answered with 503', { kind: 'answer', status: 503, code: 'ServiceUnavailable', after: true }],
       ['was answered with 409', { kind: 'answer', status: 409, code: 'ConditionalRequestConflict' }],
       ['was done and answered with 409', { kind: 'answer', status: 409, code: 'OperationAborted', after: true }],
+      ['came to the server with a bit changed', { kind: 'corrupt' }],
       ['was answered with SlowDown', { kind: 'answer', status: 503, code: 'SlowDown' }],
       ['never got an answer', { kind: 'stall' }],
     ])('that %s is settled as created', async (_how, fault) => {
@@ -215,6 +245,7 @@ describe.each(names)('a bad network before %s', (name) => {
       ['beginning', 'POST', /uploads/, { kind: 'answer', status: 503, code: 'SlowDown', after: true }],
       ['part', 'PUT', /partNumber=2/, { kind: 'drop' }],
       ['part', 'PUT', /partNumber=2/, { kind: 'lose-reply' }],
+      ['part', 'PUT', /partNumber=2/, { kind: 'corrupt' }],
       ['part', 'PUT', /partNumber=3/, { kind: 'stall' }],
       ['completion', 'POST', /uploadId/, { kind: 'drop' }],
       ['completion', 'POST', /uploadId/, { kind: 'lose-reply' }],

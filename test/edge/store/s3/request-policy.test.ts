@@ -53,6 +53,17 @@ function failing(times: number, error: () => Error): { attempt: () => Promise<st
   };
 }
 
+test('requests keep to the bound of so many a second, after a second of them at once', async () => {
+  const clock = new SteppedClock();
+  const random = { bytes: (length: number) => new Uint8Array(length) };
+  const policy = new RequestPolicy({ clock, random, requestsMax: 32, requestsPerSecond: 10, patienceMs: 1000 });
+  const startedMs = clock.monotonicMs();
+  for (let i = 0; i < 10; i++) await policy.run({ doing: 'trying', intent: 'read' }, async () => 'done');
+  expect(clock.monotonicMs() - startedMs).toBe(0);
+  for (let i = 0; i < 30; i++) await policy.run({ doing: 'trying', intent: 'read' }, async () => 'done');
+  expect(clock.monotonicMs() - startedMs).toBeCloseTo(3000, -1);
+});
+
 describe('a request', () => {
   test('waits below a bound that doubles, up to 20 seconds', async () => {
     const { clock, policy, request } = make({ patienceMs: 600_000 });

@@ -60,6 +60,13 @@ describe('the address of an S3 store', () => {
 });
 
 describe('settings of an S3 store', () => {
+  test('take a bound of requests a second', () => {
+    expect(parseS3Settings('s3://bucket?requests-per-second=20', {}).requestsPerSecond).toBe(20);
+    expect(() => parseS3Settings('s3://bucket?requests-per-second=0', {})).toThrow(
+      expect.objectContaining({ code: 'E_USAGE' }),
+    );
+  });
+
   test('have defaults that suit AWS', () => {
     expect(parseS3Settings('s3://bucket', {})).toEqual({
       bucket: 'bucket',
@@ -78,6 +85,7 @@ describe('settings of an S3 store', () => {
       requesterPays: false,
       tags: {},
       requestsMax: 64,
+      requestsPerSecond: undefined,
       stallMs: 30_000,
       patienceMs: 300_000,
     });
