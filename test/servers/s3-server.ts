@@ -65,8 +65,10 @@ const commands: Readonly<Record<ServerName, (start: Start) => Command | Promise<
     }
     const loopback = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1'];
     const s3 = ['-s3', `-s3.port=${port}`, `-s3.port.grpc=${await freePort()}`, `-s3.config=${config}`];
+    // Their ports are fixed, and two servers at a time would meet there.
+    const without = ['-s3.port.iceberg=0', '-s3.port.lance=0'];
     const small = ['-master.volumeSizeLimitMB=64', '-volume.max=1000'];
-    return { command: program, args: ['server', ...loopback, `-dir=${data}`, ...ports, ...s3, ...small] };
+    return { command: program, args: ['server', ...loopback, `-dir=${data}`, ...ports, ...s3, ...without, ...small] };
   },
   // Its credentials are fixed and not used: whoever asks may do everything.
   s3rver: ({ program, directory, port }) => ({
