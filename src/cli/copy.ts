@@ -113,9 +113,8 @@ async function followLoudly(run: Run, everyMs: number, line: Progress): Promise<
     {
       onStatus: () => {
         line.pause();
-        if (form === 'json')
-          json('status', { lineages: [...copied.lineages.values()].map((each) => lagJson(run, each)) });
-        else for (const each of copied.lineages.values()) stdout.write(`${lagText(run, each)}\n`);
+        if (form === 'json') json('status', { lineages: byName(copied).map((each) => lagJson(run, each)) });
+        else for (const each of byName(copied)) stdout.write(`${lagText(run, each)}\n`);
       },
       onOutage: (error, retryMs) => {
         line.pause();
@@ -133,6 +132,10 @@ async function followLoudly(run: Run, everyMs: number, line: Progress): Promise<
       },
     },
   );
+}
+
+function byName({ lineages }: RepositoryCopy): readonly CopiedLineage[] {
+  return [...lineages.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function ageSeconds({ host }: Run, oldestMs: number | undefined): number | null {
@@ -176,7 +179,7 @@ function errorJson({ code, kind, message, remedy }: HoldfastError): object {
 function printSummary(run: Run): void {
   const { host, form, from, to, copied, startedMs, repository } = run;
   const { stdout } = host;
-  const lineages = [...copied.lineages.values()];
+  const lineages = byName(copied);
   const sum = (of: 'records' | 'packs' | 'bytes'): number =>
     lineages.reduce((total, { copy }) => total + (copy?.[of] ?? 0), 0);
   const [records, packs, bytes] = [sum('records'), sum('packs'), sum('bytes')];

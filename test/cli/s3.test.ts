@@ -80,6 +80,26 @@ describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('the command l
     expect(run(env, 'restore', '--target', target)).toMatchObject({ code: 0, result: { root: second.result['root'] } });
     expect(spawnSync('diff', ['-r', source, target], { encoding: 'utf8' })).toMatchObject({ status: 0, stdout: '' });
     expect(run(env, 'verify', '--read-data')).toMatchObject({ code: 0 });
+
+    // To a directory, and from there to another bucket: what comes back is the same.
+    const here = `file:${join(work, 'here')}`;
+    const there = `s3://${freshBucket()}/copies?endpoint=${server.endpoint}`;
+    for (const [from, to] of [
+      [env['HOLDFAST_STORE'] as string, here],
+      [here, there],
+    ] as const) {
+      const copied = run(env, 'copy', '--from', from, '--to', to, '--init');
+      expect(copied).toMatchObject({ code: 0, result: { records: 3, lineages: [{ behind: 0, passed: [] }] } });
+      expect(run(env, 'copy', '--from', from, '--to', to)).toMatchObject({ code: 0, result: { records: 0, packs: 0 } });
+    }
+    for (const [at, store] of [here, there].entries()) {
+      const copyEnv = { ...env, HOLDFAST_STORE: store };
+      const copyTarget = join(work, `back-${at}`);
+      expect(run(copyEnv, 'verify', '--read-data')).toMatchObject({ code: 0 });
+      expect(run(copyEnv, 'restore', '--target', copyTarget)).toMatchObject({ code: 0 });
+      const looked = run(copyEnv, 'checkpoint', copyTarget, '--dry-run', '--no-cache');
+      expect(looked).toMatchObject({ code: 0, result: { root: second.result['root'] } });
+    }
   });
 });
 
