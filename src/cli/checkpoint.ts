@@ -1,4 +1,5 @@
 /** `holdfast checkpoint`: claim the lineage, capture, commit, say what happened. */
+import { defaultCompaction } from '../engine/capture/compaction-plan.ts';
 import { relative } from 'node:path';
 import { childKey } from '../engine/model/rel-path.ts';
 import { capture } from '../engine/capture/capture.ts';
@@ -387,6 +388,7 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
     ...(parsed.flag('sqlite-locks')
       ? { databaseLocks: { waitMs: wait === undefined ? 5000 : parseDuration('checkpoint', 'sqlite-wait', wait) } }
       : {}),
+    compaction: parsed.flag('no-compact') ? undefined : defaultCompaction,
     trustCache: !parsed.flag('no-cache') && !parsed.flag('dry-run'),
     labels,
   };
@@ -419,6 +421,7 @@ function jsonOf(outcome: CaptureOutcome, rootKnown: boolean): object {
     partials: outcome.partials,
     skipped: volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     incomplete: outcome.incomplete,
+    compacted: outcome.compacted ?? null,
     // What a volume has for itself; packs and so stored bytes and requests are shared by all.
     volumes: Object.fromEntries(
       volumes.map(({ root, name, databases: _, ...volume }) => [
@@ -475,6 +478,11 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
   if (committed !== undefined) {
     stdout.write(`  id      ${toHex(committed.id)}\n`);
     stdout.write(`  new     ${formatBytes(outcome.newBytes)}, stored as ${formatBytes(outcome.storedBytes)}\n`);
+  }
+  if (outcome.compacted !== undefined) {
+    const { dropped, movedBytes, stopped } = outcome.compacted;
+    const why = stopped === undefined ? '' : `, stopped: ${stopped}`;
+    stdout.write(`  packs   ${formatCount(dropped)} emptied, ${formatBytes(movedBytes)} moved${why}\n`);
   }
   for (const { volume, reason, count, names } of outcome.refuted ?? []) {
     const what = `not quiesced: ${volumes.length > 1 ? `${volume}: ` : ''}${refutations[reason]} ${formatCount(count)}`;

@@ -51,6 +51,9 @@ written or made in the directory. Which databases were held and which could not 
 With --isolated each chunk is compressed by itself. Where others can write into the volume, that keeps what they write from
 sharing a frame with a secret, which would get shorter when they guess it. Many small files then take more bytes.
 
+When 16 small packs have gathered, or enough of some packs is dead, what is in use moves into new packs on the way (at most 64 MiB
+and 5 s of a checkpoint); roots do not change. --no-compact leaves that out.
+
 With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [
       ...oneLineage,
@@ -71,6 +74,7 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
       'lanes',
       'label',
       'no-cache',
+      'no-compact',
     ],
     examples: [
       'holdfast checkpoint /var/lib/app --lineage team/app/0',

@@ -33,6 +33,7 @@ export type OptionName =
   | 'lanes'
   | 'label'
   | 'no-cache'
+  | 'no-compact'
   | 'at'
   | 'target'
   | 'volume'
@@ -78,6 +79,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   lanes: { value: 'N', help: 'worker threads (default: processors, at most 4; 0: none)' },
   label: { value: 'KEY=VALUE', many: true, help: 'a label of the checkpoint' },
   'no-cache': { help: 'do not trust the scan cache: read everything' },
+  'no-compact': { help: 'do not merge small packs or rewrite those that are mostly dead' },
   at: { value: 'WHICH', help: 'latest (default), latest~N, a slot, an id, or a time' },
   target: { value: 'DIR', many: true, help: 'where to restore to; VOLUME=DIR for one volume of several' },
   volume: { value: 'NAME', help: 'only this volume' },

@@ -139,6 +139,12 @@ function profileOf(chance: Chance): Profile {
       final: false,
       quiesced: false,
       trustCache: true,
+      compaction: chance.pick([
+        undefined,
+        undefined,
+        { movedBytesMax: 20_000, walkedBytesMax: 40_000, durationMsMax: 60_000 },
+        { movedBytesMax: 4_000_000, walkedBytesMax: 4_000_000, durationMsMax: 60_000 },
+      ]),
     },
   };
 }
@@ -205,7 +211,8 @@ class Simulation {
       this.#bucket = new Bucket(this.#world, this.#chance.of('bucket'));
       this.#world.count('worlds with a bucket');
     }
-    this.#world.judgesRereads = this.#profile.fileError === 0;
+    // What compaction moves looks as if it had been read again.
+    this.#world.judgesRereads = this.#profile.fileError === 0 && this.#profile.settings.compaction === undefined;
   }
 
   async run(): Promise<SimulationResult> {
@@ -898,6 +905,11 @@ class Agent {
         },
       );
       this.#world.count('captured');
+      if (outcome.compacted !== undefined) {
+        const { dropped, stopped } = outcome.compacted;
+        this.#world.count(stopped === undefined ? 'compacted' : `compaction stopped: ${stopped}`);
+        if (dropped > 0) this.#world.count('dropped packs');
+      }
       return outcome;
     } finally {
       if (!process.dead) {

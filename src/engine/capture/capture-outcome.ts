@@ -1,5 +1,6 @@
 /** What a capture says of itself: on the way, and when it is done. */
 import type { Committed } from '../lineage/lineage-writer.ts';
+import type { CompactionOutcome } from './compact.ts';
 import type { Consistency, SkipReason } from '../model/checkpoint.ts';
 import type { VolumeName } from '../model/ids.ts';
 
@@ -74,6 +75,8 @@ export interface CaptureOutcome {
   readonly storedBytes: number;
   readonly incomplete: boolean;
   readonly suspect: boolean;
+  /** What was moved out of old packs, when that was due. */
+  readonly compacted?: CompactionOutcome | undefined;
   /** PARTIAL records written on the way. */
   readonly partials: number;
   /** How long writers of databases were kept waiting, in ms; undefined unless locks were asked for. */

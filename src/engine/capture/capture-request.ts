@@ -1,6 +1,7 @@
 /** What a capture is given: volumes, ports, settings, and the lineage it commits to. */
 import type { CaptureProgress } from './capture-outcome.ts';
 import type { PackSettings } from './capture-lane.ts';
+import type { CompactionLimits } from './compaction-plan.ts';
 import type { Selection } from './select.ts';
 import type { CommitBase, LineageWriter } from '../lineage/lineage-writer.ts';
 import type { LineageName, VolumeName } from '../model/ids.ts';
@@ -68,6 +69,8 @@ export interface CaptureSettings {
   /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */
   readonly saltContext?: readonly (string | number)[];
   readonly labels?: Readonly<Record<string, string>>;
+  /** Merges small packs and rewrites those that are mostly dead, where that is due; undefined: never. */
+  readonly compaction?: CompactionLimits | undefined;
 }
 
 export interface CaptureTarget {

@@ -3,6 +3,7 @@
  * `capture.ts` says in which order its steps are taken.
  */
 import { setRoot } from '../format/keys.ts';
+import { comparePacks, findPack, type PackEntry, type PackReference } from '../format/pack-entry.ts';
 import type { CommitBase, Committed } from '../lineage/lineage-writer.ts';
 import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
 import { equalBytes } from '../model/bytes.ts';
@@ -17,7 +18,9 @@ import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from 
 import { TreeEditor } from '../tree/tree-editor.ts';
 import type { CaptureOutcome, CaptureProgress, Refutation } from './capture-outcome.ts';
 import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, VolumeSource } from './capture-request.ts';
+import { compact, type Compacted } from './compact.ts';
 import { DatabaseLocks } from './database-locks.ts';
+import { type BytesByPack, liveBytesDifference } from './live-bytes.ts';
 import { findWriters } from './find-writers.ts';
 import { statBytes } from './lane-job.ts';
 import { NameTally } from '../model/name-tally.ts';
@@ -31,6 +34,8 @@ import { checkpointOf, noMeta, outcomeOf, sameMeta, type VolumeState } from './v
 
 /** Clocks of kernels tick coarsely: what was changed this shortly before a pass may change again with equal stamps. */
 const coarseClockMs = 10;
+/** Counting what is in use of each pack ends after this: numbers that only say what is worth compacting may be old. */
+const countMsMax = 1000;
 
 export class CaptureRun {
   readonly #ports: CapturePorts;
@@ -299,7 +304,9 @@ export class CaptureRun {
   /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
   async commit(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
-    const volumes = this.#volumes.map((volume) => checkpointOf(volume, volume.tree, this.#pass, consistency));
+    let volumes: readonly VolumeCheckpoint[] = this.#volumes.map((volume) =>
+      checkpointOf(volume, volume.tree, this.#pass, consistency),
+    );
     const outcomes = this.#volumes.map((volume, i) =>
       outcomeOf(volume, volumes[i] as VolumeCheckpoint, this.#databases?.outcomes(i) ?? []),
     );
@@ -310,8 +317,15 @@ export class CaptureRun {
     );
     let committed: Committed | undefined;
     let recordBytes = 0;
+    let compacted: Compacted | undefined;
     if (writer !== undefined) {
       this.#report('store', undefined, 0, 0);
+      const growth = await this.#liveBytesSince(volumes);
+      compacted = await this.#compact(volumes, growth);
+      const compactedGrowth = compacted === undefined ? growth : await this.#liveBytesSince(compacted.volumes);
+      volumes = compacted?.volumes ?? volumes;
+      const isDropped = (pack: PackReference): boolean =>
+        compacted?.dropped.some((dropped) => comparePacks(dropped, pack) === 0) ?? false;
       const { uploaded, inlined } = await this.#packs.end(!this.#settings.final);
       this.#report('commit', undefined, 0, 0);
       committed = await writer.commit({
@@ -322,7 +336,10 @@ export class CaptureRun {
         newBytes: this.#newBytes,
         uploaded,
         inlined,
-        referenced: this.#packs.references(),
+        // What an earlier pass took from them was moved as well.
+        referenced: this.#packs.references().filter((pack) => !isDropped(pack)),
+        ...(compacted === undefined ? {} : { keep: (writer.base?.packs ?? []).filter((pack) => !isDropped(pack)) }),
+        ...(compactedGrowth === undefined ? {} : { inUse: (pack) => this.#inUse(pack, compactedGrowth) }),
         ...(this.#settings.labels === undefined ? {} : { labels: this.#settings.labels }),
         ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       });
@@ -350,10 +367,61 @@ export class CaptureRun {
       storedBytes: this.#packs.storedBytes + recordBytes,
       incomplete,
       suspect: false,
+      compacted: compacted?.outcome,
       partials: this.#partials,
       databaseLockMs: this.#databases?.heldMs,
       refuted,
     };
+  }
+
+  /** By how much more is in use of each pack than in the base; undefined when counting it takes too long. */
+  async #liveBytesSince(volumes: readonly VolumeCheckpoint[]): Promise<BytesByPack | undefined> {
+    const { clock } = this.#ports;
+    const until = clock.monotonicMs() + countMsMax;
+    try {
+      return await liveBytesDifference({
+        before: this.#base?.volumes ?? [],
+        after: volumes,
+        source: this.#nodes,
+        keys: this.#target.keys,
+        mayGoOn: () => {
+          this.#signal?.throwIfAborted();
+          return clock.monotonicMs() < until;
+        },
+      });
+    } catch (error) {
+      // Nodes that are being replaced need not be readable for a checkpoint to be made.
+      if (!isHoldfastError(error, 'E_DAMAGED', 'E_HOSTILE', 'E_STORE_IO', 'E_STORE_UNREACHABLE')) throw error;
+      return undefined;
+    }
+  }
+
+  #inUse(pack: PackEntry, growth: BytesByPack): number {
+    const before = this.#base === undefined ? undefined : findPack(this.#base.packs, pack);
+    return Math.max(0, (before?.liveBytes ?? 0) + growth.of(pack));
+  }
+
+  async #compact(
+    volumes: readonly VolumeCheckpoint[],
+    growth: BytesByPack | undefined,
+  ): Promise<Compacted | undefined> {
+    const limits = this.#settings.compaction;
+    const base = this.#base;
+    if (limits === undefined || growth === undefined || base === undefined) return undefined;
+    // Packs of PARTIALs stay until a CHECKPOINT takes their place as the base.
+    if (base.record.header.kind !== 'CHECKPOINT') return undefined;
+    return await compact({
+      packs: base.packs.map((pack) => ({ ...pack, liveBytes: this.#inUse(pack, growth) })),
+      volumes,
+      limits,
+      source: this.#nodes,
+      sink: this.#nodes,
+      target: this.#packs.own,
+      keys: this.#target.keys,
+      clock: this.#ports.clock,
+      drain: () => this.#packs.drain(),
+      signal: this.#signal,
+    });
   }
 
   /** Leaves nothing open and nothing half-stored. Safe after success too. */

@@ -51,10 +51,12 @@ export interface CommitRequest {
   /** Packs of this slot that travel inside the record. */
   readonly inlined: readonly { readonly summary: FinishedPack; readonly bytes: Uint8Array }[];
   /**
-   * Packs of the base to go on listing, with what is alive in them now; default all, as they were. A shorter list is only right
-   * after a pass over everything that can be reached.
+   * Packs of the base to go on listing; default all. A shorter list is only right after a pass over everything that can be
+   * reached.
    */
   readonly keep?: readonly PackEntry[];
+  /** Bytes in use of packs in the list, where they were counted; the others keep what they had. */
+  readonly inUse?: (pack: PackEntry) => number;
   /** Every pack that a place written by this capture names (each once or more); roots are checked without being named. */
   readonly referenced: Iterable<PackReference>;
   readonly signal?: AbortSignal;

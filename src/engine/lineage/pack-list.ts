@@ -23,7 +23,7 @@ import type { CommitBase, CommitRequest, FinishedPack } from './lineage-writer.t
  * is listed: the trees' roots here, what the capture wrote by what it says in `referenced`, and the rest because the base lists it.
  */
 export function packListOf(
-  request: Pick<CommitRequest, 'kind' | 'volumes' | 'uploaded' | 'inlined' | 'keep' | 'referenced'>,
+  request: Pick<CommitRequest, 'kind' | 'volumes' | 'uploaded' | 'inlined' | 'keep' | 'referenced' | 'inUse'>,
   base: CommitBase | undefined,
   slot: Slot,
   epoch: Epoch,
@@ -49,7 +49,12 @@ export function packListOf(
   invariant(inlinedBytes <= inlinedBytesMax, 'only small packs are inlined');
 
   // Sorted already but for the few at its end, and for packs of other lineages: a sort of runs is one pass.
-  const list = [...kept, ...added].sort(comparePacks);
+  const { inUse } = request;
+  const counted = (entry: PackEntry): PackEntry => {
+    const liveBytes = inUse?.(entry) ?? entry.liveBytes;
+    return liveBytes === entry.liveBytes ? entry : { ...entry, liveBytes };
+  };
+  const list = [...kept, ...added].map(counted).sort(comparePacks);
   for (const [i, entry] of list.entries()) {
     invariant(i === 0 || comparePacks(list[i - 1] as PackEntry, entry) < 0, 'a pack stands once in a list');
   }

@@ -257,6 +257,11 @@ async function* walk(
   }
 }
 
+/** Loads and proves one node of a list. */
+export async function loadListNode(ref: ListNodeRef, source: NodeSource, keys: DomainKeys): Promise<ListNode> {
+  return openListNode(ref, await source.load(ref.place, ref.nodeBytes), keys);
+}
+
 function openListNode(ref: ListNodeRef, bytes: Uint8Array, keys: DomainKeys): ListNode {
   if (bytes.length !== ref.nodeBytes) throw damaged(`a node has ${bytes.length} bytes, not ${ref.nodeBytes}`);
   if (!equalBytes(nodeId(keys, nodeLogical(bytes)), ref.id)) throw damaged('a node does not match its id');
