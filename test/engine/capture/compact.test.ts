@@ -161,6 +161,35 @@ describe('compaction', () => {
     });
   }
 
+  test('reads only nodes that can refer to what it moves, and finds all of them, in a tree of many nodes', async () => {
+    const on = await Lineage.begin('a');
+    for (let d = 0; d < 30; d++) {
+      on.disk.mkdir(`d${d}`);
+      for (let f = 0; f < 100; f++) on.disk.writeFile(`d${d}/f${f}`, `${d} ${f}`);
+    }
+    // Keeps the first pack, with most nodes, out of the class of those that are merged soon.
+    on.disk.writeFile('large', seededRandom('large').bytes(1_500_000));
+    const chance = new Chance('many');
+    const walked: number[] = [];
+    for (let step = 0; step < 40; step++) {
+      for (let i = 0; i < 3; i++) on.disk.writeFile(`d${chance.below(30)}/f${chance.below(100)}`, `${step} ${i}`);
+      const { compacted, volumes } = await on.capture(defaultCompaction);
+      if (compacted === undefined) continue;
+      expect(compacted.stopped).toBeUndefined();
+      expect(compacted.dropped).toBeGreaterThan(5);
+      walked.push(compacted.walkedBytes);
+      const [record] = (await on.checkpoints()).slice(-1);
+      await on.collect((_, newest) => newest);
+      const shown = (await on.show(record!)) as string[];
+      expect(shown[0]).toBe(toHex(volumes[0]!.root));
+      expect(shown).toHaveLength(3000 + 30 + 3);
+    }
+    const { packs, volumes } = (await on.pod.writer()).base!;
+    const nodeBytes = packs.reduce((sum, pack) => sum + pack.liveBytes, 0) - volumes[0]!.root.sums.bytes;
+    expect(walked.length).toBeGreaterThan(1);
+    expect(Math.min(...walked)).toBeLessThan(0.8 * nodeBytes);
+  });
+
   test('moves packs out of records, so that these can be trimmed', async () => {
     const on = await Lineage.begin('a');
     filled(on.disk);
