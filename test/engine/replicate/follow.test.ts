@@ -110,6 +110,28 @@ describe('following', () => {
     ]);
   });
 
+  it('outlasts a first store that does not answer when new lineages are looked for', async () => {
+    const origin = await Origin.start();
+    const faults = new Faults(noRates);
+    const copy = await openCopy(new FaultyReader(origin.store, faults), new MemoryStore());
+    const fail = (): void => {
+      faults.rates = { lostRequest: 1 };
+    };
+    const mend = async (): Promise<void> => {
+      faults.rates = {};
+      await origin.checkpoint('more');
+    };
+    const aMinute = Array.from({ length: 11 }, () => nothing);
+    const { said } = await followed(copy, [...aMinute, fail, mend, nothing]);
+    expect(said).toEqual([
+      '3, 0 behind',
+      '3, 0 behind',
+      'E_STORE_UNREACHABLE, again in 1000',
+      'recovered',
+      '4, 0 behind',
+    ]);
+  });
+
   it('ends when no lineage can go on', async () => {
     const origin = await Origin.start();
     const target = new MemoryStore();
