@@ -62,6 +62,7 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 | \`rootExpected\`, \`rootGot\`, \`degraded\` | of a restore that is not equal: the roots, and why |
 | \`damage\` | of a restore with \`--continue-on-damage\`: by volume the lost \`objects\` with the first names that each costs, \`subtrees\`, \`files\` |
 | \`warnings\` | what to know though all went well, each with \`code\`, \`message\` and \`details\`; in text form a line each on stderr |
+| \`unfenced\` | \`true\` where the repository was made \`--unfenced\`, by every command; in text form a line on stderr |
 | \`compressor\`, \`fileTree\`, \`lanes\` | what did the work |
 
 An error is one line on stderr: [errors.md](errors.md) lists every code with its exit code and remedy. A restore with

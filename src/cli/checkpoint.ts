@@ -23,7 +23,7 @@ import { MatchedGlobs } from './matched-globs.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
-import { Warnings } from './warnings.ts';
+import { fencingJson, Warnings } from './warnings.ts';
 import { baseSource, formOf, isWithin, refuseNested, repositoryOf, stateDirectoryOf } from './session.ts';
 
 const mebibyte = 1024 * 1024;
@@ -168,6 +168,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     fileTree: fileTree.name,
     lanes: laneCount,
     encryption: repository.encryption,
+    ...fencingJson(repository),
   };
   if (form === 'json') {
     host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome, rootKnown), warnings: warnings.list })}\n`);

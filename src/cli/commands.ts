@@ -26,8 +26,11 @@ export const commands: readonly CommandInfo[] = [
     usage: ['--store ADDRESS --key-file FILE', '--store ADDRESS --encryption none'],
     summary: 'make a repository and its key',
     details: `Makes the repository in the store, and the key file (mode 0600) when it does not exist yet. Keep a copy of the key
-elsewhere: without it nothing can be restored.`,
-    options: ['store', 'key-file', 'encryption', 'output'],
+elsewhere: without it nothing can be restored.
+
+A store in the network is tried out first: it has to refuse to overwrite, also when many write at once. One that does not is
+refused, unless you give --unfenced: then two writers of one lineage are not told apart, and every command says so.`,
+    options: ['store', 'key-file', 'encryption', 'unfenced', 'output'],
     examples: ['holdfast init --store file:/srv/checkpoints --key-file repository.key'],
     load: async () => (await import('./init.ts')).init,
   },
@@ -183,6 +186,20 @@ left alone: exit code 16. Exit code 19: records were passed over, because object
       'holdfast copy --from s3://checkpoints --to "s3://copies?region=eu-west-1" --lineage team/app/0 --follow --every 5s',
     ],
     load: async () => (await import('./copy.ts')).copy,
+  },
+  {
+    name: 'doctor',
+    usage: ['', '--lineage NAME', '--policies [--lineage NAME]'],
+    summary: 'check a store, its settings and what these credentials may do in it',
+    details: `Tries the store out as init does, compares clocks, looks at versioning, object lock and lifecycle rules, and tries harmless
+requests to see which rights the present credentials have: of the agent, of restores, of garbage collection and of people.
+What it creates lies under v1/probe/, or below the lineage where only that is allowed, and is never read again. Exit code 31
+when something has failed; warnings alone end with 0.
+
+With --policies it prints the least that each kind of process needs, as IAM policies; without a lineage for all of them.`,
+    options: [...oneLineage, 'policies'],
+    examples: ['holdfast doctor', 'holdfast doctor --lineage team/app/0 --output json', 'holdfast doctor --policies'],
+    load: async () => (await import('./doctor.ts')).doctor,
   },
   {
     name: 'keys',

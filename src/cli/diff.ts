@@ -13,6 +13,7 @@ import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, styled } from './print.ts';
 import { formOf, openLineage, recordAt, sourceOf } from './session.ts';
+import { fencingJson } from './warnings.ts';
 
 interface Change {
   readonly volume: string;
@@ -49,7 +50,9 @@ export async function diff(host: Host, parsed: Parsed): Promise<number> {
       from: { slot: a.slot, id: toHex(a.id), time: timeText(a.timeMs), root: toHex(beforeBody.setRoot) },
       to: { slot: b.slot, id: toHex(b.id), time: timeText(b.timeMs), root: toHex(afterBody.setRoot) },
     };
-    stdout.write(`${JSON.stringify({ lineage, ...sides }).slice(0, -1)},"changes":[`);
+    stdout.write(
+      `${JSON.stringify({ lineage, ...fencingJson(opened.repository), ...sides }).slice(0, -1)},"changes":[`,
+    );
   } else {
     stdout.write(
       styled(stdout, 'dim', `${a.slot} (${shortTime(a.timeMs)}) to ${b.slot} (${shortTime(b.timeMs)}) of ${lineage}\n`),

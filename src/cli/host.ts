@@ -9,6 +9,7 @@ import type { LocalCache } from '../engine/ports/local-cache.ts';
 import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
 import type { RangeLocks } from '../engine/ports/range-locks.ts';
+import type { StoreInspector } from '../engine/ports/store-inspector.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { LineageName, Slot } from '../engine/model/ids.ts';
@@ -62,6 +63,8 @@ export interface Host {
   exists(path: string): boolean;
   openReader(address: string): Promise<Counted<ObjectReader>>;
   openWriter(address: string, options: { readonly create: boolean }): Promise<Counted<ObjectWriter>>;
+  /** What looks at a store from outside. */
+  openInspector(address: string): Promise<StoreInspector & AsyncDisposable>;
   /** The directory of a `file:` store, to keep it out of what it stores. */
   storePath(address: string): Promise<string | undefined>;
   openKey(path: string): Promise<KeyRing>;

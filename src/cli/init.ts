@@ -1,9 +1,11 @@
 import { repositoryObjectKey } from '../engine/format/object-keys.ts';
 import { proveCreateOnly } from '../engine/lineage/prove-create-only.ts';
 import { createRepository } from '../engine/lineage/repository.ts';
-import { HoldfastError } from '../engine/model/errors.ts';
+import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
+import type { ObjectWriter } from '../engine/ports/object-store.ts';
 import type { Host } from './host.ts';
+import { fencingJson, sayUnfenced } from './warnings.ts';
 import { type Parsed, usage } from './options.ts';
 import { encryptionOf, formOf } from './session.ts';
 
@@ -23,9 +25,8 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
     throw new HoldfastError('E_REPOSITORY_EXISTS', `there is a repository in ${address} already`);
   }
   // A directory decides by link(), and refuses where it cannot. What a server does with a condition has to be seen.
-  if ((await host.storePath(address)) === undefined) {
-    await proveCreateOnly({ store, random: host.random, clock: host.clock, signal: host.signal });
-  }
+  const network = (await host.storePath(address)) === undefined;
+  const unfenced = network && !(await isCreateOnly(host, store, parsed.flag('unfenced')));
   let keyRing: KeyRing | undefined;
   let madeKey = false;
   if (encryption === 'aes-256-gcm' && keyFile !== undefined) {
@@ -36,16 +37,17 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
     }
   }
   const repository = await createRepository(
-    { keyRing, encryption },
+    { keyRing, encryption, unfenced },
     { store, clock: host.clock, random: host.random, signal: host.signal },
   );
   if (form === 'json') {
     const { id, formatVersion } = repository;
     host.stdout.write(
-      `${JSON.stringify({ repository: id, store: address, encryption, keyFile, madeKey, formatVersion })}\n`,
+      `${JSON.stringify({ repository: id, store: address, encryption, keyFile, madeKey, formatVersion, ...fencingJson(repository) })}\n`,
     );
     return 0;
   }
+  if (unfenced) sayUnfenced(host);
   host.stdout.write(`Made repository ${repository.id} in ${address}.\n`);
   if (madeKey) {
     host.stdout.write(`Its key is in ${keyFile}. Keep a copy elsewhere: without it nothing can ever be restored.\n`);
@@ -53,4 +55,16 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
     host.stdout.write('Nothing in it is encrypted: who can read the store can read your data.\n');
   }
   return 0;
+}
+
+/** False when it is not, and that is accepted; E_UNFENCED when it is not accepted. */
+async function isCreateOnly(host: Host, store: ObjectWriter, unfenced: boolean): Promise<boolean> {
+  const { random, clock, signal } = host;
+  try {
+    await proveCreateOnly({ store, random, clock, signal });
+    return true;
+  } catch (error) {
+    if (unfenced && isHoldfastError(error, 'E_UNFENCED')) return false;
+    throw error;
+  }
 }

@@ -8,6 +8,7 @@ import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
 import { formatCount, printTable } from './print.ts';
 import { encryptionOf, formOf, keyRingOf, repositoryOf } from './session.ts';
+import { fencingJson, sayUnfenced } from './warnings.ts';
 
 interface DomainRow {
   readonly domain: string;
@@ -26,6 +27,7 @@ export async function keys(host: Host, parsed: Parsed): Promise<number> {
   const keyRing = await keyRingOf(host, parsed);
   const { signal } = host;
   const repository = await openRepository(store, { keyRing, encryption: encryptionOf('keys', parsed) }, { signal });
+  if (repository.unfenced && form === 'text') sayUnfenced(host);
   const lineages = await domainsOf(store, signal);
   const rows: DomainRow[] = [];
   for (const [domain, count] of lineages) {
@@ -46,7 +48,9 @@ export async function keys(host: Host, parsed: Parsed): Promise<number> {
       ...(error === undefined ? {} : { error: { code: error.code, message: error.message } }),
     }));
     const keyId = keyRing?.keyId ?? null;
-    host.stdout.write(`${JSON.stringify({ repository: id, encryption, formatVersion, keyId, domains })}\n`);
+    host.stdout.write(
+      `${JSON.stringify({ repository: id, encryption, formatVersion, keyId, ...fencingJson(repository), domains })}\n`,
+    );
     return failed?.exit ?? 0;
   }
   host.stdout.write(`repository  ${id}\nencryption  ${encryption}\n`);
@@ -94,7 +98,8 @@ async function rotate(host: Host, parsed: Parsed): Promise<number> {
       for (const { domain, generation } of rotated) stdout.write(`${domain}  data key ${generation}\n`);
     }
   }
-  if (form === 'json') stdout.write(`${JSON.stringify({ repository: repository.id, rotated })}\n`);
+  if (form === 'json')
+    stdout.write(`${JSON.stringify({ repository: repository.id, ...fencingJson(repository), rotated })}\n`);
   else if (rotated.length === 0) stdout.write('Nothing has been stored here yet: there are no data keys.\n');
   return 0;
 }

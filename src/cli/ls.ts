@@ -13,6 +13,7 @@ import type { Host } from './host.ts';
 import type { Parsed } from './options.ts';
 import { formatBytes, formatCount, printable, printTable, styled } from './print.ts';
 import { formOf, noArguments, openLineage, repositoryOf } from './session.ts';
+import { fencingJson } from './warnings.ts';
 
 export async function ls(host: Host, parsed: Parsed): Promise<number> {
   noArguments('ls', parsed);
@@ -42,7 +43,7 @@ async function listAll(host: Host, parsed: Parsed): Promise<number> {
   if (form === 'json') {
     const lineages = rows.map(rowJson);
     host.stdout.write(
-      `${JSON.stringify({ repository: repository.id, encryption: repository.encryption, lineages })}\n`,
+      `${JSON.stringify({ repository: repository.id, encryption: repository.encryption, ...fencingJson(repository), lineages })}\n`,
     );
   } else if (rows.length === 0) {
     host.stdout.write('Nothing has been stored here yet. Make a first checkpoint with: holdfast checkpoint DIR\n');
@@ -145,6 +146,7 @@ async function listOne(host: Host, parsed: Parsed): Promise<number> {
     host.stdout.write(
       `${JSON.stringify({
         repository: id,
+        ...fencingJson(opened.repository),
         lineage,
         sealed: head?.header.kind === 'SEAL',
         holder: head?.header.holder ?? null,

@@ -201,6 +201,7 @@ const host: Host = {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
+  openInspector: async (address) => (await storeModules())[0].openInspector(address, { onRetry: sayWaiting }),
   async storePath(address) {
     const parsed = (await import('../edge/store/open-store.ts')).parseStoreAddress(address);
     return parsed.kind === 'directory' ? parsed.path : undefined;

@@ -48,6 +48,8 @@ export type OptionName =
   | 'follow'
   | 'every'
   | 'init'
+  | 'unfenced'
+  | 'policies'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -94,6 +96,8 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   follow: { help: 'go on copying what is new, until interrupted' },
   every: { value: 'DURATION', help: 'with --follow: look for what is new this often (default 10s)' },
   init: { help: 'make the second store, where it holds nothing yet' },
+  unfenced: { help: 'init: use a store that does not refuse to overwrite; every command will say so' },
+  policies: { help: 'doctor: print the IAM policies that each kind of process needs' },
   help: { help: 'show the help of the command' },
 };
 

@@ -22,7 +22,7 @@ import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, printable, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
-import { Warnings } from './warnings.ts';
+import { fencingJson, Warnings } from './warnings.ts';
 
 const phaseNames: Readonly<Record<RestoreProgress['phase'], string>> = {
   first: 'first',
@@ -134,7 +134,9 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
       lanes: laneCount,
       storedBytes: store.bytesRead(),
     };
-    host.stdout.write(`${JSON.stringify({ ...json, incomplete, warnings: warnings.list })}\n`);
+    host.stdout.write(
+      `${JSON.stringify({ ...json, ...fencingJson(repository), incomplete, warnings: warnings.list })}\n`,
+    );
   } else {
     warnings.print(host);
     printSummary(host, source, outcome, equal, only, seconds);

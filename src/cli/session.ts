@@ -17,6 +17,7 @@ import type { NodeSource } from '../engine/tree/node-access.ts';
 import { SegmentSource } from '../engine/tree/segment-source.ts';
 import type { Counted, Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
+import { sayUnfenced } from './warnings.ts';
 
 export async function keyRingOf(host: Host, parsed: Parsed): Promise<KeyRing | undefined> {
   const path = parsed.text('key-file');
@@ -46,11 +47,13 @@ export async function repositoryOf(
   parsed: Parsed,
   store: ObjectReader,
 ): Promise<Repository> {
-  return await openRepository(
+  const repository = await openRepository(
     store,
     { keyRing: await keyRingOf(host, parsed), encryption: encryptionOf(command, parsed) },
     { signal: host.signal },
   );
+  if (repository.unfenced && formOf(command, parsed) === 'text') sayUnfenced(host);
+  return repository;
 }
 
 /** A lineage, opened for reading. */

@@ -7,6 +7,7 @@ import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, printTable, shortList, styled } from './print.ts';
 import { formOf, openLineage, recordAt } from './session.ts';
+import { fencingJson } from './warnings.ts';
 
 export async function show(host: Host, parsed: Parsed): Promise<number> {
   const form = formOf('show', parsed);
@@ -23,6 +24,7 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     host.stdout.write(
       `${JSON.stringify({
         repository: header.repository,
+        ...fencingJson(opened.repository),
         domain: header.domain,
         lineage: header.lineage,
         ...headerJson(record),

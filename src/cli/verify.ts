@@ -14,6 +14,7 @@ import { type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { type Progress, showProgress } from './progress.ts';
 import { formOf, noArguments, repositoryOf, selectorOf } from './session.ts';
+import { fencingJson } from './warnings.ts';
 
 interface CheckedCheckpoint {
   readonly source: RestoreSource;
@@ -75,7 +76,9 @@ export async function verify(host: Host, parsed: Parsed): Promise<number> {
   if (form === 'json') {
     const lineages = checked.map(lineageJson);
     const facts = { sound: !damaged && failed === undefined, readData, seconds, requests: store.requests() };
-    host.stdout.write(`${JSON.stringify({ repository: repository.id, ...facts, lineages })}\n`);
+    host.stdout.write(
+      `${JSON.stringify({ repository: repository.id, ...fencingJson(repository), ...facts, lineages })}\n`,
+    );
   } else printReport(host, checked, { readData, seconds, bytesRead: store.bytesRead() });
   return damaged ? errorCatalogue.E_DAMAGED.exit : (failed?.exit ?? 0);
 }

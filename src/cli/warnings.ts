@@ -8,6 +8,8 @@ export const warningCatalogue = {
   W_NO_MATCH: 'a glob matches nothing',
   W_CACHE: 'the cache could not be used; what it would have spared was read',
   W_KEY_INSIDE: 'the key file lies in what is stored: lost together, it opens nothing',
+  W_UNFENCED:
+    'the repository was made `--unfenced`: two writers of a lineage are not told apart, and may overwrite each other',
   W_ROOT_UNKNOWN: 'a dry run before the first checkpoint of a workload: there are no keys yet, so `root` is null',
 } as const;
 
@@ -17,6 +19,20 @@ export interface Warning {
   readonly code: WarningCode;
   readonly message: string;
   readonly details: Readonly<Record<string, unknown>>;
+}
+
+/** What every command says of a repository that was made `--unfenced`. */
+const unfencedText =
+  "UNFENCED: this store does not refuse to overwrite, so two writers of a lineage may destroy each other's checkpoints";
+
+/** Beside the fields of every result in JSON. */
+export function fencingJson({ unfenced }: { readonly unfenced: boolean }): { readonly unfenced?: true } {
+  return unfenced ? { unfenced } : {};
+}
+
+/** One line on stderr, where the result is text. */
+export function sayUnfenced({ stderr }: Host): void {
+  stderr.write(`${styled(stderr, ['yellow', 'bold'], 'warning')} ${unfencedText}\n`);
 }
 
 export class Warnings {

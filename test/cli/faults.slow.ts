@@ -65,6 +65,7 @@ describe('stores', () => {
         createdMs: 0,
         keyId: '',
         publicKey: new Uint8Array(0),
+        createOnly: true,
       });
       fs.chmodSync(plain.at('store/v1/repo'), 0o600);
       fs.writeFileSync(plain.at('store/v1/repo'), withSeal(object, plainSeal(object)));

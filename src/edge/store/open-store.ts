@@ -2,9 +2,12 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HoldfastError } from '../../engine/model/errors.ts';
 import type { ObjectReader, ObjectSweeper, ObjectWriter } from '../../engine/ports/object-store.ts';
+import type { StoreInspector } from '../../engine/ports/store-inspector.ts';
 import { systemClock } from '../host/system-clock.ts';
 import { systemRandom } from '../host/system-random.ts';
+import { DirectoryInspector } from './directory-inspector.ts';
 import { openDirectoryReader, openDirectorySweeper, openDirectoryWriter } from './directory-store.ts';
+import type { S3Parts } from './s3/s3-connection.ts';
 import type { RetryNotice } from './s3/request-policy.ts';
 import { type Environment, parseS3Settings, type S3Settings } from './s3/s3-settings.ts';
 
@@ -47,13 +50,29 @@ export async function openStore(
   return access === 'sweep' ? openDirectorySweeper(path) : openDirectoryReader(path);
 }
 
+/** Opens what looks at the store at an address from outside; errors as of openStore. */
+export async function openInspector(
+  address: string,
+  options: OpenStoreOptions = {},
+): Promise<StoreInspector & AsyncDisposable> {
+  const parsed = parseStoreAddress(address, options.workingDirectory, options.env);
+  if (parsed.kind === 'directory') {
+    return Object.assign(new DirectoryInspector(parsed.path), { [Symbol.asyncDispose]: async () => undefined });
+  }
+  const { openS3Inspector } = await import('./s3/open-s3-store.ts');
+  return openS3Inspector(parsed.settings, s3PartsOf(options));
+}
+
 /** The SDK takes 100 ms and 37 MB to load: only those pay who have a bucket. */
 async function openS3(settings: S3Settings, access: StoreAccess, options: OpenStoreOptions): Promise<OpenedReader> {
   const { openS3Reader, openS3Sweeper, openS3Writer } = await import('./s3/open-s3-store.ts');
-  const { onRetry } = options;
-  const parts = { clock: systemClock, random: systemRandom, ...(onRetry === undefined ? {} : { onRetry }) };
+  const parts = s3PartsOf(options);
   if (access === 'write') return openS3Writer(settings, parts, { create: options.create ?? false });
   return access === 'sweep' ? openS3Sweeper(settings, parts) : openS3Reader(settings, parts);
+}
+
+function s3PartsOf({ onRetry }: OpenStoreOptions): S3Parts {
+  return { clock: systemClock, random: systemRandom, ...(onRetry === undefined ? {} : { onRetry }) };
 }
 
 /** What an address names. */

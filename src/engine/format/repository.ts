@@ -25,6 +25,8 @@ export interface RepositoryObject {
   /** Which repository key, and its public half; empty without encryption. */
   readonly keyId: string;
   readonly publicKey: Uint8Array;
+  /** Whether the store was seen to refuse overwriting when the repository was made; false: it was used in spite of that. */
+  readonly createOnly: boolean;
 }
 
 /** One generation of a domain's keys. */
@@ -43,6 +45,8 @@ export interface DomainKeyObject {
 }
 
 const encryptionCode: Readonly<Record<Encryption, number>> = { 'aes-256-gcm': 1, none: 2 };
+const createOnlyCode = 1;
+const unfencedCode = 2;
 const encryptions: readonly (Encryption | undefined)[] = [undefined, 'aes-256-gcm', 'none'];
 
 /** What the repository's signature covers; the object is this followed by the seal. */
@@ -56,6 +60,7 @@ export function repositoryObjectToSeal(repository: RepositoryObject): Uint8Array
   w.signed(repository.createdMs);
   w.text(repository.keyId);
   w.blob(repository.publicKey);
+  w.u8(repository.createOnly ? createOnlyCode : unfencedCode);
   return envelopeOf(objectType.repository, w.view());
 }
 
@@ -79,13 +84,25 @@ export function readRepositoryObject(bytes: Uint8Array): RepositoryObject {
   const createdMs = r.signed();
   const keyId = r.text(keyIdTextMax);
   const publicKey = r.blob(publicKeyBytes).slice();
+  const verdict = r.u8();
   r.end();
   const encrypted = encryption !== 'none';
   if (version < 1 || encrypted !== keyId.length > 0 || publicKey.length !== (encrypted ? publicKeyBytes : 0)) {
     throw new HoldfastError('E_DAMAGED', `${what}: its fields contradict each other`);
   }
+  if (verdict !== createOnlyCode && verdict !== unfencedCode) {
+    throw new HoldfastError('E_DAMAGED', `${what}: it has no verdict on its store`);
+  }
   checkSeal(envelope, publicKey, what);
-  return { id, formatVersion: version, encryption, createdMs, keyId, publicKey };
+  return {
+    id,
+    formatVersion: version,
+    encryption,
+    createdMs,
+    keyId,
+    publicKey,
+    createOnly: verdict === createOnlyCode,
+  };
 }
 
 export function domainKeyObjectToSeal(key: DomainKeyObject): Uint8Array {

@@ -2,37 +2,51 @@
  * Proves by doing it that a store refuses to create an object where one stands. Everything rests on that: who took a slot of a
  * log is told by it. Servers have accepted the condition and ignored it, so no list of products is trusted.
  */
-import { probesPrefix } from '../format/object-keys.ts';
+import { logKey, probesPrefix } from '../format/object-keys.ts';
+import { recordBytesMax } from '../format/record.ts';
 import { equalBytes, toHex, utf8Bytes } from '../model/bytes.ts';
 import { HoldfastError } from '../model/errors.ts';
+import { type Epoch, type LineageName, toSlot } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { ObjectWriter } from '../ports/object-store.ts';
+import type { ObjectWriter, WaitOptions } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 
 const racers = 8;
 const probeBytesMax = 64;
+
+export interface ProofParts {
+  readonly store: ObjectWriter;
+  readonly random: RandomSource;
+  readonly clock: Clock;
+  /** Where to try; default the store's place for probes, which an agent's rights do not reach. */
+  readonly prefix?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** What a proof leaves in the store, for whoever wants to try more around an object that nobody needs. */
+export interface Proof {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+  /** The store's time of an object that was created in the meantime, and when that was by this host's clock; ms since 1970. */
+  readonly clock: { readonly storeMs: number; readonly beforeMs: number; readonly afterMs: number };
+}
 
 /**
  * Creates an object twice, which must give `created` and then `exists`; lets eight create another one at the same moment, of
  * which exactly one may win, and whose bytes must stand there; and lists both, in order. E_UNFENCED with the reason when
  * anything of that is otherwise. The verdict is left beside the objects, which nothing reads again.
  */
-export async function proveCreateOnly(parts: {
-  readonly store: ObjectWriter;
-  readonly random: RandomSource;
-  readonly clock: Clock;
-  readonly signal?: AbortSignal;
-}): Promise<void> {
+export async function proveCreateOnly(parts: ProofParts): Promise<Proof> {
   const { store, clock } = parts;
   const waiting = parts.signal === undefined ? {} : { signal: parts.signal };
-  const prefix = `${probesPrefix}${toHex(parts.random.bytes(8))}/`;
+  const prefix = `${parts.prefix ?? probesPrefix}${toHex(parts.random.bytes(8))}/`;
 
   const twice = `${prefix}twice`;
   const first = utf8Bytes('first');
-  const outcomes = [
-    await store.create(twice, first, waiting),
-    await store.create(twice, utf8Bytes('second'), waiting),
-  ] as const;
+  const beforeMs = clock.nowMs();
+  const outcomes = [await store.create(twice, first, waiting)];
+  const afterMs = clock.nowMs();
+  outcomes.push(await store.create(twice, utf8Bytes('second'), waiting));
   if (outcomes[0] !== 'created') throw refused(`a fresh key was answered with "${outcomes[0]}"`);
   if (outcomes[1] !== 'exists') throw refused('an object was overwritten by a write that was to create it');
   await expectBytes(twice, first);
@@ -47,16 +61,37 @@ export async function proveCreateOnly(parts: {
   }
   await expectBytes(race, winner);
 
-  const listed = (await store.list(prefix, waiting)).map(({ key }) => key);
-  if (listed.length !== 2 || listed[0] !== race || listed[1] !== twice) {
+  const listed = await store.list(prefix, waiting);
+  const [one, two] = listed;
+  if (listed.length !== 2 || one?.key !== race || two?.key !== twice) {
     throw refused('a list does not show, in order, what was created before it');
   }
   const verdict = { createOnly: true, racers, timeMs: Math.floor(clock.nowMs()) };
   await store.create(`${prefix}verdict`, utf8Bytes(`${JSON.stringify(verdict)}\n`), waiting);
+  return { key: twice, bytes: first, clock: { storeMs: two.modifiedMs, beforeMs, afterMs } };
 
   async function expectBytes(key: string, bytes: Uint8Array): Promise<void> {
     const found = await store.get(key, { ...waiting, bytesMax: probeBytesMax });
     if (found === undefined || !equalBytes(found, bytes)) throw refused('another object stands there than was created');
+  }
+}
+
+/**
+ * For a writer that lives long, once when it starts: creates its own CLAIM again, with its own bytes, which the store must refuse. A
+ * server may have been changed since the repository was made. E_UNFENCED when it takes it; nothing is lost then, since the bytes are
+ * the same. E_DAMAGED when there is no CLAIM.
+ */
+export async function proveOnClaim(
+  store: ObjectWriter,
+  lineage: LineageName,
+  epoch: Epoch,
+  options: WaitOptions = {},
+): Promise<void> {
+  const key = logKey(lineage, toSlot(epoch));
+  const claim = await store.get(key, { ...options, bytesMax: recordBytesMax });
+  if (claim === undefined) throw new HoldfastError('E_DAMAGED', `the CLAIM ${key} is missing`, { details: { key } });
+  if ((await store.create(key, claim, options)) !== 'exists') {
+    throw refused(`it took the CLAIM of slot ${epoch} a second time`);
   }
 }
 

@@ -60,6 +60,10 @@ export interface Repository {
   readonly id: string;
   readonly encryption: Encryption;
   readonly formatVersion: number;
+  /** True when it was made, on purpose, in a store that does not refuse to overwrite: writers are not told apart there. */
+  readonly unfenced: boolean;
+  /** Ms since 1970. */
+  readonly createdMs: number;
   /** E_NOT_FOUND when the domain has no keys; E_KEY_WRONG, E_DAMAGED. */
   openDomain(domain: string, options?: { readonly signal?: AbortSignal }): Promise<DomainAccess>;
   /** The same, making the domain's keys when there are none. */
@@ -100,7 +104,11 @@ export function temporaryDomain(
  * it is either encrypted and has a key, or neither.
  */
 export async function createRepository(
-  settings: RepositorySettings & { readonly encryption: Encryption },
+  settings: RepositorySettings & {
+    readonly encryption: Encryption;
+    /** The store was seen to overwrite, and is to be used in spite of that. */
+    readonly unfenced?: boolean;
+  },
   options: MakeOptions,
 ): Promise<Repository> {
   const { keyRing, encryption } = settings;
@@ -112,6 +120,7 @@ export async function createRepository(
     createdMs: Math.floor(options.clock.nowMs()),
     keyId: keyRing?.keyId ?? '',
     publicKey: keyRing?.publicKey ?? emptyBytes,
+    createOnly: settings.unfenced !== true,
   };
   const bytes = await sealed(repositoryObjectToSeal(repository), keyRing);
   readRepositoryObject(bytes);
@@ -176,6 +185,8 @@ class StoredRepository implements Repository {
   readonly id: string;
   readonly encryption: Encryption;
   readonly formatVersion: number;
+  readonly unfenced: boolean;
+  readonly createdMs: number;
   readonly #store: ObjectReader;
   readonly #object: RepositoryObject;
   readonly #keyRing: KeyRing | undefined;
@@ -184,6 +195,8 @@ class StoredRepository implements Repository {
     this.id = object.id;
     this.encryption = object.encryption;
     this.formatVersion = object.formatVersion;
+    this.unfenced = !object.createOnly;
+    this.createdMs = object.createdMs;
     this.#store = store;
     this.#object = object;
     this.#keyRing = keyRing;

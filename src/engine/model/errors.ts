@@ -43,6 +43,7 @@ export type ErrorCode =
   | 'E_UNFENCED'
   | 'E_LOST'
   | 'E_TARGET_NOT_DIRECTORY'
+  | 'E_UNHEALTHY'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -195,6 +196,11 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'settings',
     exit: 30,
     remedy: 'Name a directory, or a path that does not exist yet; nothing was touched.',
+  },
+  E_UNHEALTHY: {
+    kind: 'settings',
+    exit: 31,
+    remedy: 'A check of holdfast doctor has failed; each failed line says what to do.',
   },
   E_ABORTED: {
     kind: 'retry',

@@ -24,6 +24,7 @@ const repository: RepositoryObject = {
   createdMs: 1_767_225_600_000,
   keyId: 'a key',
   publicKey: publicKeyOf(seed),
+  createOnly: true,
 };
 const plain: RepositoryObject = { ...repository, encryption: 'none', keyId: '', publicKey: new Uint8Array(0) };
 const domainKey: DomainKeyObject = {

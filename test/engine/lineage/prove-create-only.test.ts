@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { proveCreateOnly } from '../../../src/engine/lineage/prove-create-only.ts';
+import { proveCreateOnly, proveOnClaim } from '../../../src/engine/lineage/prove-create-only.ts';
 import type { CreateOutcome, ListOptions, ObjectInfo } from '../../../src/engine/ports/object-store.ts';
-import { seededRandom, TestClock } from './fixture.ts';
+import { MemoryHolder, seededRandom, TestClock, World } from './fixture.ts';
 
 const prove = (store: MemoryStore) => proveCreateOnly({ store, random: seededRandom('a'), clock: new TestClock() });
 
@@ -54,5 +54,35 @@ describe('the proof that a store is create-only', () => {
       code: 'E_UNFENCED',
       details: { seen: expect.stringContaining(seen) },
     });
+  });
+});
+
+describe('the proof on the own CLAIM of a writer', () => {
+  it('is given by a store that is create-only, costs one read and one refused write, and changes nothing', async () => {
+    const world = await World.make();
+    const { epoch } = await world.claim(new MemoryHolder('a'));
+    const before = world.store.memory.snapshot();
+    world.store.requests = { get: 0, list: 0, create: 0 };
+    await proveOnClaim(world.store, world.lineage, epoch);
+    expect(world.store.requests).toEqual({ get: 1, list: 0, create: 1 });
+    expect(world.store.memory.snapshot()).toEqual(before);
+  });
+
+  it('fails on a store that has become one that overwrites, and leaves the CLAIM as it was', async () => {
+    const world = await World.make();
+    const { epoch } = await world.claim(new MemoryHolder('a'));
+    const before = await world.bytesAt(epoch);
+    world.store.beforeCreate = async (key) => {
+      await world.store.memory.delete(key);
+    };
+    await expect(proveOnClaim(world.store, world.lineage, epoch)).rejects.toMatchObject({ code: 'E_UNFENCED' });
+    expect(await world.bytesAt(epoch)).toEqual(before);
+  });
+
+  it('takes a CLAIM that is gone for damage', async () => {
+    const world = await World.make();
+    const { epoch } = await world.claim(new MemoryHolder('a'));
+    await world.trim(epoch);
+    await expect(proveOnClaim(world.store, world.lineage, epoch)).rejects.toMatchObject({ code: 'E_DAMAGED' });
   });
 });

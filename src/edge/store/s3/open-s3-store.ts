@@ -1,6 +1,8 @@
 import { CreateBucketCommand, HeadBucketCommand } from '@aws-sdk/client-s3';
+import type { StoreInspector } from '../../../engine/ports/store-inspector.ts';
 import { S3Connection, type S3Parts } from './s3-connection.ts';
 import { failureOf } from './s3-error.ts';
+import { S3Inspector } from './s3-inspector.ts';
 import type { S3Settings } from './s3-settings.ts';
 import { S3Reader, S3Sweeper, S3Writer } from './s3-store.ts';
 
@@ -28,6 +30,14 @@ export async function openS3Writer(
 /** Opens it for reading and deleting. */
 export async function openS3Sweeper(settings: S3Settings, parts: S3Parts): Promise<S3Sweeper> {
   return new S3Sweeper(new S3Connection(settings, parts));
+}
+
+/** Opens it for people who set it up; see StoreInspector. */
+export function openS3Inspector(settings: S3Settings, parts: S3Parts): StoreInspector & AsyncDisposable {
+  const connection = new S3Connection(settings, parts);
+  return Object.assign(new S3Inspector(connection), {
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  });
 }
 
 async function ensureBucket({ client, policy, settings }: S3Connection): Promise<void> {

@@ -17,7 +17,11 @@ export interface S3Parts {
   readonly random: RequestPolicyOptions['random'];
   readonly onRetry?: RequestPolicyOptions['onRetry'];
   /** Fixed credentials, for tests. Without them the standard chain decides, and refreshes while the process runs. */
-  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly credentials?: {
+    readonly accessKeyId: string;
+    readonly secretAccessKey: string;
+    readonly sessionToken?: string;
+  };
   /** In place of the SDK's client, for the simulator. */
   readonly client?: S3Sender;
   /** Bytes of the first parts of uploads; S3 wants 5 MiB or more. */
