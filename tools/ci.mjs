@@ -1,7 +1,7 @@
 // All checks, in phases: `npm test` as a newcomer would type it, then everything that it leaves out. `.ci/run` starts this.
 // Names of phases as arguments run those alone.
 
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from './bootstrap.mjs';
 import { runPhases } from './phases.mjs';
@@ -47,7 +47,10 @@ function slowSuites() {
 
 /** What `npm test` runs on the one S3 server that it finds, and the slow suites, on all of them; one that is missing is a failure. */
 function s3Suites() {
-  const paths = ['test/edge/store/s3', 'test/cli/s3.test.ts', 'test/s3'];
+  const tests = readdirSync(join(ROOT, 'test'), { recursive: true }).filter((path) => path.endsWith('.test.ts'));
+  // Known by what they import, so that a new one cannot be forgotten here.
+  const onServers = tests.filter((path) => /\/s3-server\.ts'/.test(readFileSync(join(ROOT, 'test', path), 'utf8')));
+  const paths = ['test/s3', ...onServers.map((path) => join('test', path)).sort()];
   const test = ['node', 'tools/run.mjs', 'test', '--project', 'fast', '--project', 'slow', ...paths];
   return { name: 's3', command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...test], counted: true, minutesMax: 15 };
 }

@@ -4,7 +4,7 @@ import { type StoreRole, storePolicy } from '../../src/contract/store-policies.t
 import { domainKeyPrefix, lineagePrefix, pinPrefix } from '../../src/engine/format/object-keys.ts';
 import { toLineageName } from '../../src/engine/model/ids.ts';
 import { assumeRole } from '../servers/role-credentials.ts';
-import { installedServers, type S3Server, startServer } from '../servers/s3-server.ts';
+import { installedServers, type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
 import { freshBucket } from '../servers/s3-store-of.ts';
 import { type JsonObject, Workplace } from './run-cli.ts';
 
@@ -69,7 +69,7 @@ function environmentOf(
   };
 }
 
-describe.each(installedServers('minio', 'versitygw', 'seaweedfs'))('doctor on %s', (name) => {
+describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('doctor on %s', (name) => {
   test('finds the bucket sound, and says what its owner could do', async () => {
     work = new Workplace();
     await using server = await startServer(name);

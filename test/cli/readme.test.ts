@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cliPage } from '../../tools/cli-page.ts';
+import { installedServers, startServer } from '../servers/s3-server.ts';
 import { cliEnvironment, runCli, Workplace } from './run-cli.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -15,6 +16,13 @@ function quickStart(): string {
   const [build, ...rest] = block.split('\n');
   expect(build).toBe('npm run build');
   return rest.join('\n');
+}
+
+/** Those of the start with a bucket. */
+function bucketStart(): string {
+  const [, block] = [...read('README.md').matchAll(/^```sh\n(export HOLDFAST_STORE="s3:.*?)^```$/gms)][0] ?? [];
+  expect(block).toContain('holdfast init');
+  return block ?? '';
 }
 
 describe('README.md', () => {
@@ -30,6 +38,28 @@ describe('README.md', () => {
     expect(ran.stdout).toMatch(/^ {2}root {4}[0-9a-f]{64}, equal\nhello again\n/m);
     expect(ran.stdout).toMatch(/^team\/app\/0 3: sound/m);
     expect(existsSync(work.at('.local/state/holdfast/holders'))).toBe(true);
+  });
+
+  it.each(installedServers('minio'))('has a start with a bucket that works on %s as it stands there', async (name) => {
+    using work = new Workplace();
+    await using server = await startServer(name);
+    const under = [
+      'sh',
+      '-euc',
+      `mkdir "$HOME/app"; echo kept > "$HOME/app/file"; PATH="${root}bin:$PATH"; ${bucketStart()}`,
+      'sh',
+    ];
+    const env = cliEnvironment({
+      HOME: work.path,
+      XDG_STATE_HOME: '',
+      S3_ENDPOINT: server.endpoint,
+      AWS_ACCESS_KEY_ID: server.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: server.secretAccessKey,
+    });
+    const ran = await runCli([], { under, env });
+    expect({ code: ran.code, stderr: ran.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(ran.stdout).toMatch(/^ {2}root {4}[0-9a-f]{64}, equal$/m);
+    expect(readFileSync(work.at('app-again', 'file'), 'utf8')).toBe('kept\n');
   });
 
   it('and the pages for users link to what is there', () => {

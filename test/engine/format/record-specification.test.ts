@@ -231,6 +231,8 @@ for (const encryption of ['aes-256-gcm', 'none'] as const) {
       expect(r.signed()).toBe(world.clock.ms);
       expect(r.text() === '').toBe(encryption === 'none');
       const repositoryKey = r.raw(r.varint());
+      // Made in a store that was seen to be create-only.
+      expect(r.u8()).toBe(1);
       expect(r.at).toBe(repo.payload.length);
 
       const key = envelope(await read('v1/key/team_.my__app/1'), 2);
