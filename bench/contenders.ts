@@ -14,10 +14,28 @@ export type PeerName = 'restic' | 'tar' | 'borg';
 
 export const peerNames: readonly PeerName[] = ['restic', 'tar', 'borg'];
 
+/** Where the repositories are: in directories, or on an S3 server of the benchmark's own. */
+export type StoreKind = 'file' | 's3';
+
+export const storeKinds: readonly StoreKind[] = ['file', 's3'];
+
 /** Where one contender keeps everything of one round. */
 export interface Place {
   /** A directory of its own for keys, caches, state and the repository; exists already. */
   readonly base: string;
+  /** Holds the repository in place of a directory in `base`. */
+  readonly bucket?: Bucket;
+}
+
+/** A bucket of an S3 server; making the repository makes it. */
+export interface Bucket {
+  readonly name: string;
+  /** URL that the programs are given: the server, or something in front of it. */
+  readonly endpoint: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Where the server keeps what is in it. */
+  readonly directory: string;
 }
 
 export interface Contender {
@@ -27,7 +45,7 @@ export interface Contender {
   readonly settings: string;
   /** A second save that needs only the changes; absent where the program has none. */
   readonly incremental: boolean;
-  /** What counts as stored: a directory or file in `place`. */
+  /** What counts as stored: a directory or file in `place`, or what the server keeps of the bucket. */
   repository(place: Place): string;
   /** Makes the repository and whatever the commands need. Not timed. */
   init(place: Place): void;
@@ -39,7 +57,14 @@ export interface Contender {
 const passphrase = 'correct horse battery staple';
 
 function environment(place: Place, more: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const { bucket } = place;
+  const credentials = bucket && {
+    AWS_ACCESS_KEY_ID: bucket.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: bucket.secretAccessKey,
+    AWS_EC2_METADATA_DISABLED: 'true',
+  };
   return {
+    ...credentials,
     PATH: process.env['PATH'] ?? '/usr/bin:/bin',
     HOME: place.base,
     XDG_CACHE_HOME: join(place.base, 'cache'),
@@ -50,6 +75,10 @@ function environment(place: Place, more: Readonly<Record<string, string>> = {}):
   };
 }
 
+function repositoryOf({ base, bucket }: Place): string {
+  return bucket?.directory ?? join(base, 'repository');
+}
+
 function runOnce({ argv: [program, ...args], cwd, env }: Command): string {
   return execFileSync(program, args, { cwd, env: { ...env }, encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 });
 }
@@ -57,14 +86,20 @@ function runOnce({ argv: [program, ...args], cwd, env }: Command): string {
 /**
  * @param program path of the command line
  * @param level zstd level; undefined leaves the default, which is 1
+ * @param store says when a checkpoint is committed: synced in a directory, acknowledged by a server
  * @throws NotAvailable when the program is not there or does not start
  */
-export function holdfast(program: string, level?: number): Contender {
+export function holdfast(
+  program: string,
+  { level, store: kind = 'file' }: { level?: number; store?: StoreKind } = {},
+): Contender {
   if (!existsSync(program)) throw new NotAvailable(`${program} does not exist`);
   const version = versionOf(program, ['--version']);
   const store = (place: Place): string[] => [
     '--store',
-    `file:${join(place.base, 'repository')}`,
+    place.bucket === undefined
+      ? `file:${repositoryOf(place)}`
+      : `s3://${place.bucket.name}?endpoint=${place.bucket.endpoint}`,
     '--key-file',
     join(place.base, 'key'),
   ];
@@ -72,9 +107,9 @@ export function holdfast(program: string, level?: number): Contender {
   return {
     name: level === undefined ? 'holdfast' : 'holdfast-level-3',
     version,
-    settings: `encryption and zstd level ${level ?? 1}, all metadata, fsync before commit`,
+    settings: `encryption and zstd level ${level ?? 1}, all metadata, ${kind === 's3' ? 'create-only writes' : 'fsync before commit'}`,
     incremental: true,
-    repository: (place) => join(place.base, 'repository'),
+    repository: repositoryOf,
     init(place) {
       runOnce({ argv: [program, 'init', ...store(place)], cwd: place.base, env: environment(place) });
     },
@@ -104,7 +139,13 @@ export function restic({ program, cacheDir, say }: PeerSource): Contender {
     join(extractDebianPackages(['restic=0.19.1'], { suites: ['forky', 'sid'], cacheDir, say }), 'usr/bin/restic');
   const version = versionOf(path, ['version']);
   const command = (place: Place, args: readonly string[], cwd = place.base): Command => ({
-    argv: [path, '--quiet', '--repo', join(place.base, 'repository'), ...args],
+    argv: [
+      path,
+      '--quiet',
+      '--repo',
+      place.bucket === undefined ? repositoryOf(place) : `s3:${place.bucket.endpoint}/${place.bucket.name}`,
+      ...args,
+    ],
     cwd,
     env: environment(place, { RESTIC_PASSWORD_FILE: join(place.base, 'password') }),
   });
@@ -113,7 +154,7 @@ export function restic({ program, cacheDir, say }: PeerSource): Contender {
     version,
     settings: 'repository v2, encryption, compression auto (its default), its cache on and fresh per repository',
     incremental: true,
-    repository: (place) => join(place.base, 'repository'),
+    repository: repositoryOf,
     init(place) {
       writeFileSync(join(place.base, 'password'), passphrase, { mode: 0o600 });
       runOnce(command(place, ['init']));

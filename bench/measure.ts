@@ -92,10 +92,21 @@ export async function runMeasured(
 
 /** @returns user and system time of all children (and theirs) that this process has waited for */
 function endedChildrenCpuSeconds(): number {
-  const stat = readFileSync('/proc/self/stat', 'utf8');
-  // The second field is the program's name and may hold spaces: count from its closing parenthesis. cutime is field 16.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = statFields('self');
   return (Number(fields[13]) + Number(fields[14])) / ticksPerSecond;
+}
+
+/** @returns user and system time of a process that runs, without its children */
+export function processCpuSeconds(pid: number): number {
+  const fields = statFields(pid);
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
+/** The fields from the third on: the state is 0, utime 11, cutime 13. */
+function statFields(pid: number | 'self'): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The second field is the program's name and may hold spaces: count from its closing parenthesis.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
 /** @returns the time that all CPUs of the machine were busy since it started */

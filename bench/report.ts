@@ -1,6 +1,19 @@
-import type { ContenderName } from './contenders.ts';
+import type { ContenderName, StoreKind } from './contenders.ts';
 import type { SetName } from './data-sets.ts';
-import { type Figures, type Judged, judge, type Metric, median, type Row, rows, type Sample } from './rows.ts';
+import {
+  delayMs,
+  type Figures,
+  type Judged,
+  judge,
+  type Metric,
+  median,
+  type Network,
+  requestKinds,
+  type Row,
+  rows,
+  type Sample,
+  s3Rows,
+} from './rows.ts';
 import type { Phase } from './settings.ts';
 
 /** What stood around a run of the benchmark. */
@@ -30,15 +43,17 @@ export function newestSamples(runs: readonly Run[]): Sample[] {
   const chosen = new Map<string, Sample[]>();
   for (const { samples } of runs) {
     // Level 3 is judged against the first saves beside it, so the two stay together.
-    const groups = Map.groupBy(samples, ({ set, phase }) => `${set} ${phase === 'level3' ? 'first' : phase}`);
+    const groups = Map.groupBy(samples, ({ set, network, phase }) => {
+      return `${network} ${set} ${phase === 'level3' ? 'first' : phase}`;
+    });
     for (const [key, group] of groups) chosen.set(key, group);
   }
   return [...chosen.values()].flat();
 }
 
 /** @returns the rows that these samples have a part in, judged, in the order of the table */
-export function judgeAll(samples: readonly Sample[], wanted: (row: Row) => boolean): Judged[] {
-  return rows.filter(wanted).map((row) => judge(row, samples));
+export function judgeAll(store: StoreKind, samples: readonly Sample[], wanted: (row: Row) => boolean): Judged[] {
+  return (store === 's3' ? s3Rows : rows).filter(wanted).map((row) => judge(row, samples));
 }
 
 const setTitles: Readonly<Record<SetName, string>> = {
@@ -56,12 +71,20 @@ const phaseTitles: Readonly<Record<Phase, string>> = {
   sqlite: '200 updates, 1000 inserts',
 };
 
+const networks: readonly (Network | undefined)[] = [undefined, 'direct', 'delayed'];
+
+/** What stands in front of a row's title. */
+function networkTitle(network: Network | undefined): string {
+  return network === 'delayed' ? `at ${delayMs} ms: ` : '';
+}
+
 const metricTitles: Readonly<Record<Metric, string>> = {
   wallSeconds: 'wall',
   cpuSeconds: 'CPU',
   peakBytes: 'peak memory',
   storedBytes: 'stored',
   newBytes: 'new bytes',
+  writeRequests: 'writing requests',
 };
 
 /** Renders the tables and the facts as Markdown. */
@@ -89,6 +112,7 @@ export function renderReport(runs: readonly Run[], judged: readonly Judged[]): s
     '',
     ...renderEveryone(samples),
     '',
+    ...renderRequests(samples),
     '### Made by',
     '',
     renderOthersLoad(samples),
@@ -98,13 +122,13 @@ export function renderReport(runs: readonly Run[], judged: readonly Judged[]): s
 }
 
 function title(row: Row): string {
-  return `${phaseTitles[row.phase]} ${row.set === 'sqlite' ? '' : `(${row.set}) `}${metricTitles[row.metric]}`;
+  return `${networkTitle(row.network)}${phaseTitles[row.phase]} ${row.set === 'sqlite' ? '' : `(${row.set}) `}${metricTitles[row.metric]}`;
 }
 
 function renderRow({ row, holdfast, restic, ratio, ratioMin, ratioMax, verdict }: Judged): string {
   const bound = (value: number | undefined): string => {
     if (value === undefined) return '';
-    return row.judge === 'bytes' ? `≤ ${amount('newBytes', value)}` : `≤ ${value.toFixed(2)}`;
+    return row.judge === 'figure' ? `≤ ${amount(row.metric, value)}` : `≤ ${value.toFixed(2)}`;
   };
   const span = ratio === undefined ? '' : `**${ratio.toFixed(2)}** (${ratioMin?.toFixed(2)}–${ratioMax?.toFixed(2)})`;
   const cells = [
@@ -115,7 +139,7 @@ function renderRow({ row, holdfast, restic, ratio, ratioMin, ratioMax, verdict }
     bound(row.targets.floor),
     bound(row.targets.must),
     bound(row.targets.aim),
-    verdictWords[verdict],
+    verdict === 'floor' && row.targets.must !== undefined ? 'floor met, *must missed*' : verdictWords[verdict],
   ];
   return `| ${cells.join(' | ')} |`;
 }
@@ -134,6 +158,7 @@ const verdictWords: Readonly<Record<Judged['verdict'], string>> = {
 function amount(metric: Metric, value: number | undefined): string {
   if (value === undefined) return 'not available';
   if (metric === 'wallSeconds' || metric === 'cpuSeconds') return `${value.toFixed(2)} s`;
+  if (metric === 'writeRequests') return value.toFixed(0);
   if (metric === 'peakBytes') return `${(value / 2 ** 20).toFixed(0)} MiB`;
   return value < 1e6 ? `${(value / 1e3).toFixed(1)} kB` : `${(value / 1e6).toFixed(1)} MB`;
 }
@@ -142,23 +167,69 @@ function renderEveryone(samples: readonly Sample[]): string[] {
   const everyone: ContenderName[] = ['holdfast', 'holdfast-level-3', 'restic', 'tar', 'borg'];
   const present = everyone.filter((name) => samples.some(({ contender }) => contender === name));
   const lines = [`| | ${present.join(' | ')} |`, `|---|${present.map(() => '--:|').join('')}`];
-  for (const phase of ['first', 'incremental', 'restore', 'sqlite'] as const) {
-    for (const set of ['a', 'b', 'c', 'sqlite'] as const) {
-      // Level 3 has a phase of its own to be judged, but is a first save like the others.
-      const group = samples.filter(
-        (sample) => sample.set === set && (sample.phase === phase || (phase === 'first' && sample.phase === 'level3')),
-      );
-      if (group.length === 0) continue;
-      const cells = present.map((name) =>
-        renderFigures(
-          group.filter(({ contender }) => contender === name),
-          phase,
-        ),
-      );
-      lines.push(`| ${phaseTitles[phase]}${set === 'sqlite' ? '' : `, ${setTitles[set]}`} | ${cells.join(' | ')} |`);
-    }
+  for (const { network, phase, set, group } of groupsOf(samples)) {
+    const cells = present.map((name) =>
+      renderFigures(
+        group.filter(({ contender }) => contender === name),
+        phase,
+      ),
+    );
+    const name = `${networkTitle(network)}${phaseTitles[phase]}${set === 'sqlite' ? '' : `, ${setTitles[set]}`}`;
+    lines.push(`| ${name} | ${cells.join(' | ')} |`);
   }
   return lines;
+}
+
+interface Group {
+  readonly network: Network | undefined;
+  readonly phase: Exclude<Phase, 'level3'>;
+  readonly set: SetName;
+  readonly group: readonly Sample[];
+}
+
+/** The samples of all programs, by what they measured, in the order of the tables. */
+function groupsOf(samples: readonly Sample[]): Group[] {
+  const groups: Group[] = [];
+  for (const network of networks) {
+    for (const phase of ['first', 'incremental', 'restore', 'sqlite'] as const) {
+      for (const set of ['a', 'b', 'c', 'sqlite'] as const) {
+        // Level 3 has a phase of its own to be judged, but is a first save like the others.
+        const group = samples.filter(
+          (sample) =>
+            sample.network === network &&
+            sample.set === set &&
+            (sample.phase === phase || (phase === 'first' && sample.phase === 'level3')),
+        );
+        if (group.length > 0) groups.push({ network, phase, set, group });
+      }
+    }
+  }
+  return groups;
+}
+
+/** What each program asked of the S3 server, in its first round that was counted; empty without such a round. */
+function renderRequests(samples: readonly Sample[]): string[] {
+  const counted = samples.filter(({ figures }) => figures?.requests !== undefined);
+  if (counted.length === 0) return [];
+  const lines: string[] = [];
+  for (const { phase, set, group } of groupsOf(counted)) {
+    for (const name of ['holdfast', 'restic'] as const) {
+      const requests = group.find(({ contender }) => contender === name)?.figures?.requests;
+      if (requests === undefined) continue;
+      const cells = requestKinds.map((kind) => requests[kind] ?? 0);
+      lines.push(`| ${phaseTitles[phase]} (${set}), ${name} | ${cells.join(' | ')} |`);
+    }
+  }
+  return [
+    '### Requests',
+    '',
+    'Of the first round, counted on the wire; `BEGIN`, `PART` and `COMPLETE` are those of multipart uploads.',
+    '',
+    `| | ${requestKinds.join(' | ')} |`,
+    `|---|${requestKinds.map(() => '--:|').join('')}`,
+    ...lines,
+    '',
+  ];
 }
 
 function renderFigures(samples: readonly Sample[], phase: Phase): string {
@@ -202,11 +273,12 @@ function renderFacts({ facts }: Run): string[] {
   ];
 }
 
-const begin = '<!-- bench:begin -->';
-const end = '<!-- bench:end -->';
+const markerNames: Readonly<Record<StoreKind, string>> = { file: 'bench', s3: 'bench-s3' };
 
-/** Puts the report between the markers of the document. @throws Error when the markers are not there */
-export function placeReport(document: string, report: string): string {
+/** Puts the report between the markers of its store in the document. @throws Error when the markers are not there */
+export function placeReport(store: StoreKind, document: string, report: string): string {
+  const begin = `<!-- ${markerNames[store]}:begin -->`;
+  const end = `<!-- ${markerNames[store]}:end -->`;
   const start = document.indexOf(begin);
   const stop = document.indexOf(end);
   if (start < 0 || stop < start) throw new Error(`the document lacks ${begin} and ${end}`);

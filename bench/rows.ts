@@ -6,9 +6,17 @@ import type { Phase } from './settings.ts';
  * What the benchmark judges: the rows, their targets, and how samples become a verdict. Plain data and pure functions.
  */
 
+/** How an S3 server is reached: as it is on loopback, or with a delay before each request. */
+export type Network = 'direct' | 'delayed';
+
+/** What is added to each request where the network is `delayed`. */
+export const delayMs = 20;
+
 /** One timed run of one contender. */
 export interface Sample {
   readonly set: SetName;
+  /** Absent where the repository is a directory. */
+  readonly network?: Network;
   readonly phase: Phase;
   readonly round: number;
   readonly contender: ContenderName;
@@ -27,9 +35,19 @@ export interface Figures {
   readonly storedBytes?: number;
   /** How much the run added to that; absent for a restore. */
   readonly newBytes?: number;
+  /** Requests that the server was sent, by kind; counted by the proxy that delays them, and absent without it. */
+  readonly requests?: RequestCounts;
+  /** Those of them that create, change or delete something. */
+  readonly writeRequests?: number;
 }
 
-export type Metric = Exclude<keyof Figures, 'otherCpuSeconds'>;
+export const requestKinds = ['PUT', 'PART', 'BEGIN', 'COMPLETE', 'GET', 'HEAD', 'LIST', 'DELETE'] as const;
+
+export type RequestKind = (typeof requestKinds)[number];
+
+export type RequestCounts = Readonly<Partial<Record<RequestKind, number>>>;
+
+export type Metric = Exclude<keyof Figures, 'otherCpuSeconds' | 'requests'>;
 
 /** Upper bounds: of the ratio to restic, or of the figure itself. */
 export interface Targets {
@@ -41,10 +59,12 @@ export interface Targets {
 
 export interface Row {
   readonly set: SetName;
+  /** Absent where the repository is a directory. */
+  readonly network?: Network;
   readonly phase: Phase;
   readonly metric: Metric;
-  /** `ratio` is against restic; `bytes` judges Holdfast's own figure. */
-  readonly judge: 'ratio' | 'bytes';
+  /** `ratio` is against restic; `figure` judges what Holdfast took by itself. */
+  readonly judge: 'ratio' | 'figure';
   readonly targets: Targets;
 }
 
@@ -83,7 +103,7 @@ export const rows: readonly Row[] = [
   ratio('b', 'incremental', 'peakBytes', { floor: 1.2 }),
   ratio('c', 'incremental', 'wallSeconds', { floor: 0.5, must: 0.2, aim: 0.08 }),
   ratio('c', 'incremental', 'peakBytes', { floor: 1.2 }),
-  { set: 'c', phase: 'incremental', metric: 'newBytes', judge: 'bytes', targets: { must: 150_000, aim: 30_000 } },
+  { set: 'c', phase: 'incremental', metric: 'newBytes', judge: 'figure', targets: { must: 150_000, aim: 30_000 } },
 
   ratio('a', 'restore', 'wallSeconds', { floor: 0.8, must: 0.75, aim: 0.5 }),
   ratio('a', 'restore', 'peakBytes', { floor: 1.2, must: 1, aim: 0.75 }),
@@ -94,6 +114,39 @@ export const rows: readonly Row[] = [
 
   ratio('sqlite', 'sqlite', 'newBytes', { floor: 1.05, must: 0.25, aim: 0.12 }),
 ];
+
+function s3Ratio(network: Network, set: SetName, phase: Phase, metric: Metric, targets: Targets = {}): Row {
+  return { ...ratio(set, phase, metric, targets), network };
+}
+
+/** With `--store s3`, in the order of the table. */
+export const s3Rows: readonly Row[] = [
+  s3Ratio('direct', 'a', 'first', 'wallSeconds', { floor: 0.8, must: 0.5 }),
+  s3Ratio('direct', 'a', 'first', 'peakBytes', { must: 1.2 }),
+  s3Ratio('direct', 'b', 'first', 'wallSeconds', { floor: 0.8, must: 0.5 }),
+  s3Ratio('direct', 'b', 'first', 'peakBytes'),
+  s3Ratio('direct', 'a', 'incremental', 'wallSeconds'),
+  s3Ratio('direct', 'b', 'incremental', 'wallSeconds'),
+  s3Ratio('direct', 'a', 'restore', 'wallSeconds', { floor: 0.8, must: 0.75 }),
+  s3Ratio('direct', 'a', 'restore', 'peakBytes', { must: 1.2 }),
+  s3Ratio('direct', 'b', 'restore', 'wallSeconds', { floor: 0.8, must: 0.75 }),
+  s3Ratio('direct', 'b', 'restore', 'peakBytes'),
+
+  s3Ratio('delayed', 'a', 'first', 'wallSeconds', { floor: 0.8, must: 0.5 }),
+  s3Ratio('delayed', 'b', 'first', 'wallSeconds', { floor: 0.8, must: 0.5 }),
+  s3Ratio('delayed', 'a', 'incremental', 'wallSeconds'),
+  s3Ratio('delayed', 'b', 'incremental', 'wallSeconds', { floor: 0.8, must: 0.35, aim: 0.2 }),
+  steadyWrites('a'),
+  steadyWrites('b'),
+  s3Ratio('delayed', 'a', 'restore', 'wallSeconds', { floor: 0.8, must: 0.6 }),
+  s3Ratio('delayed', 'b', 'restore', 'wallSeconds', { floor: 0.8, must: 0.6 }),
+];
+
+/** One PUT when the changes are small, two else, whoever makes the checkpoint. */
+function steadyWrites(set: SetName): Row {
+  const targets = { must: 2, aim: 1 };
+  return { set, network: 'delayed', phase: 'incremental', metric: 'writeRequests', judge: 'figure', targets };
+}
 
 export type Verdict = 'aim' | 'must' | 'floor' | 'none' | 'must missed' | 'FLOOR MISSED' | 'failed' | 'not measured';
 
@@ -113,7 +166,13 @@ export interface Judged {
 export function judge(row: Row, samples: readonly Sample[]): Judged {
   const own = row.phase === 'level3' ? 'holdfast-level-3' : 'holdfast';
   const of = (contender: ContenderName, phase: Phase): Sample[] =>
-    samples.filter((sample) => sample.set === row.set && sample.phase === phase && sample.contender === contender);
+    samples.filter(
+      (sample) =>
+        sample.set === row.set &&
+        sample.network === row.network &&
+        sample.phase === phase &&
+        sample.contender === contender,
+    );
   const ours = of(own, row.phase);
   const theirs = of('restic', row.phase === 'level3' ? 'first' : row.phase);
   const value = (sample: Sample | undefined): number | undefined => sample?.figures?.[row.metric];
@@ -124,7 +183,7 @@ export function judge(row: Row, samples: readonly Sample[]): Judged {
     if (mine !== undefined && other !== undefined && other > 0) ratios.push(mine / other);
   }
   const holdfast = median(ours.map(value));
-  const judged = row.judge === 'bytes' ? holdfast : median(ratios);
+  const judged = row.judge === 'figure' ? holdfast : median(ratios);
   return {
     row,
     holdfast,

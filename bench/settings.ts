@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { isAbsolute, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type PeerName, peerNames } from './contenders.ts';
+import { type PeerName, peerNames, type StoreKind, storeKinds } from './contenders.ts';
 import type { SetName } from './data-sets.ts';
 
 /** What is measured: a save into an empty repository (level 1 or 3), a save after edits, a restore, the database edits. */
@@ -9,6 +9,7 @@ export type Phase = 'first' | 'level3' | 'incremental' | 'restore' | 'sqlite';
 
 /** Everything the benchmark was asked to do, validated. */
 export interface Settings {
+  readonly store: StoreKind;
   readonly phases: readonly Phase[];
   readonly sets: readonly Exclude<SetName, 'sqlite'>[];
   readonly peers: readonly PeerName[];
@@ -51,11 +52,19 @@ const phaseOfWord: Readonly<Record<string, Phase>> = {
   sqlite: 'sqlite',
 };
 
+/** What each store has rows or figures for. */
+const offers: Readonly<Record<StoreKind, { only: string; sets: string; peers: string }>> = {
+  file: { only: 'first,level3,incr,restore,sqlite', sets: 'a,b,c', peers: 'restic,tar' },
+  s3: { only: 'first,incr,restore', sets: 'a,b', peers: 'restic' },
+};
+
 export const usage = `npm run bench -- [options]
 
-  --only first,level3,incr,restore,sqlite   what to measure (all)
-  --sets a,b,c        data sets: a mixed 2.1 GB, b 100,000 files, c 1,000,000 files (all)
-  --peers restic,tar,borg   programs to compare with (restic,tar)
+  --store file,s3     repositories in directories, or on a MinIO that is started for it, once as it is and once
+                      with 20 ms before each request (file)
+  --only first,level3,incr,restore,sqlite   what to measure (all; of s3: first,incr,restore)
+  --sets a,b,c        data sets: a mixed 2.1 GB, b 100,000 files, c 1,000,000 files (all; of s3: a,b)
+  --peers restic,tar,borg   programs to compare with (restic,tar; of s3: restic)
   --rounds N          alternating pairs with restic (3; 2 for c)
   --reference-rounds N      rounds of the other peers (1)
   --quick             small sets: a smoke test, no judgement
@@ -90,14 +99,29 @@ export function parseSettings(
   if (inside === '' || !(inside.startsWith('..') || isAbsolute(inside))) {
     throw new UsageError(`--work ${cacheDir} lies inside the checkout`);
   }
+  const store = choice(values.store ?? 'file', '--store', storeKinds);
   const whole = values.only === undefined && values.sets === undefined && !quick;
-  const phases = list(values.only ?? 'first,level3,incr,restore,sqlite', '--only', (word) => phaseOfWord[word]);
+  const phases = list(values.only ?? offers[store].only, '--only', (word) => phaseOfWord[word]);
+  const peers = list(values.peers ?? offers[store].peers, '--peers', (word) => peerNames.find((name) => name === word));
+  if (store === 's3') {
+    for (const phase of ['level3', 'sqlite'] as const) {
+      if (phases.includes(phase))
+        throw new UsageError(`--only ${phase} is measured in directories, not with --store s3`);
+    }
+    for (const peer of peers) {
+      if (peer !== 'restic')
+        throw new UsageError(`--peers ${peer} has no S3 store of its own: with --store s3, only restic`);
+    }
+  }
   // Level 3 is judged against restic's first save of the same round.
   if (phases.includes('level3') && !phases.includes('first')) phases.unshift('first');
   return Object.freeze({
+    store,
     phases,
-    sets: list(values.sets ?? 'a,b,c', '--sets', (word) => (['a', 'b', 'c'] as const).find((name) => name === word)),
-    peers: list(values.peers ?? 'restic,tar', '--peers', (word) => peerNames.find((name) => name === word)),
+    sets: list(values.sets ?? offers[store].sets, '--sets', (word) =>
+      (['a', 'b', 'c'] as const).find((name) => name === word),
+    ),
+    peers,
     rounds: count(values.rounds ?? (quick ? '1' : '3'), '--rounds', 1),
     roundsGiven: values.rounds !== undefined,
     referenceRounds: count(values['reference-rounds'] ?? '1', '--reference-rounds', 0),
@@ -118,6 +142,7 @@ export function parseSettings(
 }
 
 const flags = {
+  store: { type: 'string' },
   only: { type: 'string' },
   sets: { type: 'string' },
   peers: { type: 'string' },
@@ -155,6 +180,12 @@ function list<Item>(words: string, flag: string, find: (word: string) => Item | 
     if (item === undefined) throw new UsageError(`${flag}: ${word} is not known`);
     return item;
   });
+}
+
+function choice<Item extends string>(word: string, flag: string, items: readonly Item[]): Item {
+  const item = items.find((known) => known === word);
+  if (item === undefined) throw new UsageError(`${flag}: ${word} is not one of ${items.join(', ')}`);
+  return item;
 }
 
 function count(text: string, flag: string, min: number): number {

@@ -27,6 +27,7 @@ const phases = [
   task('demo', ['demo']),
   // Small sets and no other program: that what measures still works, and that every restore it makes is equal.
   task('bench', ['bench', '--quick', '--peers', '']),
+  task('bench-s3', ['bench', '--store', 's3', '--quick', '--peers', '']),
 ];
 
 function task(name, args) {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { newestSamples, placeReport, type Run, renderReport } from '../../bench/report.ts';
-import { blocksGate, type Figures, judge, median, type Row, rows, type Sample } from '../../bench/rows.ts';
+import { blocksGate, type Figures, judge, median, type Row, rows, type Sample, s3Rows } from '../../bench/rows.ts';
 
 const row: Row = {
   set: 'a',
@@ -64,7 +64,7 @@ it('judges a missed must without a floor, and says nothing where no target is', 
 });
 
 it('judges bytes by themselves, with or without a peer', () => {
-  const bytes: Row = { ...row, metric: 'newBytes', judge: 'bytes', targets: { must: 5000, aim: 1000 } };
+  const bytes: Row = { ...row, metric: 'newBytes', judge: 'figure', targets: { must: 5000, aim: 1000 } };
   expect(judge(bytes, pairs([3, 1]).slice(0, 1)).verdict).toBe('must');
   expect(judge(bytes, pairs([6, 100])).verdict).toBe('must missed');
 });
@@ -90,6 +90,40 @@ it('has every floor of the table', () => {
     expect(targets.floor ?? Infinity).toBeGreaterThanOrEqual(targets.must ?? 0);
     expect(targets.must ?? Infinity).toBeGreaterThanOrEqual(targets.aim ?? 0);
   }
+});
+
+it('has what S3 must reach', () => {
+  const musts = s3Rows
+    .filter(({ metric, targets }) => metric !== 'writeRequests' && targets.must !== undefined)
+    .map(({ network, phase, set, metric, targets }) => [network, phase, set, metric, targets.must, targets.aim]);
+  expect(musts).toEqual([
+    ['direct', 'first', 'a', 'wallSeconds', 0.5, undefined],
+    ['direct', 'first', 'a', 'peakBytes', 1.2, undefined],
+    ['direct', 'first', 'b', 'wallSeconds', 0.5, undefined],
+    ['direct', 'restore', 'a', 'wallSeconds', 0.75, undefined],
+    ['direct', 'restore', 'a', 'peakBytes', 1.2, undefined],
+    ['direct', 'restore', 'b', 'wallSeconds', 0.75, undefined],
+    ['delayed', 'first', 'a', 'wallSeconds', 0.5, undefined],
+    ['delayed', 'first', 'b', 'wallSeconds', 0.5, undefined],
+    ['delayed', 'incremental', 'b', 'wallSeconds', 0.35, 0.2],
+    ['delayed', 'restore', 'a', 'wallSeconds', 0.6, undefined],
+    ['delayed', 'restore', 'b', 'wallSeconds', 0.6, undefined],
+  ]);
+});
+
+it('judges each network by its own pairs, and directories by none of them', () => {
+  const over = (network: 'direct' | 'delayed', ...walls: [number, number][]): Sample[] =>
+    pairs(...walls).map((sample) => ({ ...sample, network }));
+  const samples = [...over('direct', [1, 10]), ...over('delayed', [6, 10])];
+  expect(judge({ ...row, network: 'direct' }, samples).ratio).toBe(0.1);
+  expect(judge({ ...row, network: 'delayed' }, samples).ratio).toBe(0.6);
+  expect(judge(row, samples).verdict).toBe('not measured');
+  expect(
+    newestSamples([
+      { facts, samples },
+      { facts, samples: over('delayed', [7, 10]) },
+    ]),
+  ).toHaveLength(4);
 });
 
 it('finds the median', () => {
@@ -124,17 +158,40 @@ it('marks a missed floor plainly, and puts the report between the markers', () =
   expect(report).toContain('| first checkpoint (a) wall | 9.00 s | 10.00 s | **0.90** (0.90–0.90) | ≤ 0.80 |');
   expect(report).toContain('- borg: not available');
   const document = 'before\n<!-- bench:begin -->\nstale figures\n<!-- bench:end -->\nafter\n';
-  const placed = placeReport(document, report);
+  const placed = placeReport('file', document, report);
   expect(placed).toMatch(/^before\n<!-- bench:begin -->\n\n\*\*1 rows[\s\S]*<!-- bench:end -->\nafter\n$/);
   expect(placed).not.toContain('stale figures');
-  expect(placeReport(placed, report)).toBe(placed);
-  expect(() => placeReport('nothing', report)).toThrow(/lacks/);
+  expect(placeReport('file', placed, report)).toBe(placed);
+  const both = `${document}<!-- bench-s3:begin -->\nstale too\n<!-- bench-s3:end -->\n`;
+  expect(placeReport('s3', both, 'new')).toBe(`${document}<!-- bench-s3:begin -->\n\nnew\n\n<!-- bench-s3:end -->\n`);
+  expect(() => placeReport('s3', document, report)).toThrow(/lacks/);
+  expect(() => placeReport('file', 'nothing', report)).toThrow(/lacks/);
 });
 
 it('says when the machine was busy with other things', () => {
   const busy = pairs([9, 10]).map((sample) => ({ ...sample, figures: { ...figures(10), otherCpuSeconds: 9 } }));
   expect(renderReport([{ facts, samples: busy }], [])).toContain('**The machine was busy.**');
   expect(renderReport([{ facts, samples: pairs([9, 10]) }], [])).not.toContain('busy.**');
+});
+
+it('shows the delay and the requests of a server, and a must that is missed above its floor', () => {
+  const samples = pairs([6, 10]).map((sample): Sample => {
+    const counted = {
+      ...figures(sample.contender === 'restic' ? 10 : 6),
+      requests: { PUT: 2, GET: 5 },
+      writeRequests: 2,
+    };
+    return { ...sample, network: 'delayed', figures: counted };
+  });
+  const writes: Row = { ...row, network: 'delayed', metric: 'writeRequests', judge: 'figure', targets: { must: 2 } };
+  const judged = [{ ...row, network: 'delayed' } as const, writes].map((wanted) => judge(wanted, samples));
+  const report = renderReport([{ facts, samples }], judged);
+  expect(report).toMatch(/\| at 20 ms: first checkpoint \(a\) wall \|.*\| floor met, \*must missed\* \|/);
+  expect(report).toMatch(
+    /\| at 20 ms: first checkpoint \(a\) writing requests \| 2 \| 2 \|.*\| ≤ 2 \|.*\| must met \|/,
+  );
+  expect(report).toContain('| first checkpoint (a), holdfast | 2 | 0 | 0 | 0 | 5 | 0 | 0 | 0 |');
+  expect(renderReport([{ facts, samples: pairs([6, 10]) }], [])).not.toContain('Requests');
 });
 
 it('does not call a table good that lacks figures', () => {

@@ -7,6 +7,7 @@ function parse(...args: string[]): Settings {
 
 it('measures and writes everything unless told otherwise', () => {
   expect(parse()).toMatchObject({
+    store: 'file',
     phases: ['first', 'level3', 'incremental', 'restore', 'sqlite'],
     sets: ['a', 'b', 'c'],
     peers: ['restic', 'tar'],
@@ -31,7 +32,23 @@ it('measures the first saves that level 3 is compared with', () => {
   expect(parse('--only', 'level3').phases).toEqual(['first', 'level3']);
 });
 
+it('measures on a server what has rows there, beside restic alone', () => {
+  expect(parse('--store', 's3')).toMatchObject({
+    store: 's3',
+    phases: ['first', 'incremental', 'restore'],
+    sets: ['a', 'b'],
+    peers: ['restic'],
+    write: true,
+  });
+  expect(parse('--store', 's3', '--peers', '')).toMatchObject({ peers: [], write: true });
+  expect(parse('--store', 's3', '--quick').write).toBe(false);
+});
+
 it.each([
+  [['--store', 'ftp'], /ftp is not one of file, s3/],
+  [['--store', 's3', '--only', 'first,sqlite'], /sqlite is measured in directories/],
+  [['--store', 's3', '--only', 'level3'], /level3 is measured in directories/],
+  [['--store', 's3', '--peers', 'restic,tar'], /tar has no S3 store/],
   [['--sets', 'a,d'], /d is not known/],
   [['--only', 'last'], /last is not known/],
   [['--rounds', '0'], /whole number from 1/],

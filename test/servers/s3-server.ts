@@ -16,6 +16,10 @@ export interface S3Server extends AsyncDisposable {
   readonly endpoint: string;
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** Where it keeps its data; gone with it. */
+  readonly directory: string;
+  /** Of the process that runs now. */
+  readonly pid: number | undefined;
   /** Kills it, and starts it again on the same port and data after so long. */
   restart(downMs: number): Promise<void>;
 }
@@ -97,11 +101,14 @@ export function serversForSuite(...names: readonly ServerName[]): readonly Serve
   return serversRequired() ? installed : installed.slice(0, 1);
 }
 
-/** Starts a server and waits until it answers. Ends with an error that says what the server printed when it does not. */
-export async function startServer(name: ServerName): Promise<S3Server> {
+/**
+ * Starts a server and waits until it answers. Ends with an error that says what the server printed when it does not.
+ * @param parent where its directory is made
+ */
+export async function startServer(name: ServerName, parent: string = tmpdir()): Promise<S3Server> {
   const program = findServerProgram(name);
   if (program === undefined) throw new Error(`${name} is not installed: npm run servers ${name}`);
-  const directory = mkdtempSync(join(tmpdir(), `holdfast-${name}-`));
+  const directory = mkdtempSync(join(parent, `holdfast-${name}-`));
   // s3rver knows these only.
   const made = name !== 's3rver';
   const accessKeyId = made ? `TEST${randomBytes(8).toString('hex').toUpperCase()}` : 'S3RVER';
@@ -123,6 +130,10 @@ export async function startServer(name: ServerName): Promise<S3Server> {
     endpoint,
     accessKeyId,
     secretAccessKey,
+    directory,
+    get pid() {
+      return child.pid;
+    },
     async restart(downMs) {
       await end(child);
       await sleep(downMs);
