@@ -18,7 +18,7 @@ describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('unfinished up
   });
   afterAll(() => server[Symbol.asyncDispose]());
   beforeEach(async () => {
-    settings = { ...settingsFor(server, freshBucket()), prefix: 'some/prefix/' };
+    settings = { ...settingsFor(server, freshBucket(), 'patience-seconds=5'), prefix: 'some/prefix/' };
     opened = await openS3(server, settings);
   });
   afterEach(() => opened.close());
@@ -59,7 +59,8 @@ describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('unfinished up
     await begun('v1/pk/a');
     for (const found of await opened.writer.unfinished('v1/pk/')) await found.end();
     const ended = upload.append(content).then(() => upload.commit());
-    await expect(ended).rejects.toMatchObject({ code: 'E_STORE_IO' });
+    // SeaweedFS may answer 500 to a part that was on its way, as often as it is asked.
+    await expect(ended).rejects.toMatchObject({ code: expect.stringMatching(/^E_STORE_(IO|UNREACHABLE)$/) });
     await upload.abort();
     expect(await keysOf('v1/pk/')).toEqual([]);
     expect(await opened.writer.stat('v1/pk/a')).toBeUndefined();
