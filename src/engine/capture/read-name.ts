@@ -135,18 +135,26 @@ export class NameReader {
   ): NameRead {
     const files = this.#files;
     const before = this.#before;
-    files.statNameInto(directory, name, before, 0);
-    if ((viewOf(before).getUint32(0, true) & fileTypeMask) !== kind) return changedType;
-    const linkTarget = kind === fileType.symlink ? files.readLink(directory, name) : undefined;
-    const xattrs = this.#xattrs(files.xattrsOfName(directory, name), [], target);
-    const meta = metaOf(before, xattrs);
-    let entry: Entry;
-    if (linkTarget !== undefined) entry = { type: 'symlink', target: linkTarget, ...meta };
-    else if (kind === fileType.fifo) entry = { type: 'fifo', ...meta };
-    else entry = { type: 'directory', ...meta };
-    encodeEntry(entry, value, placement);
-    const flags = sameStat(before, listed) ? 0 : readFlag.moved;
-    return { status: readStatus.stored, flags, errno: '', newBytes: this.#newBytes, bytes: 0 };
+    const after = this.#after;
+    for (let attempt = 1; ; attempt++) {
+      files.statNameInto(directory, name, before, 0);
+      if ((viewOf(before).getUint32(0, true) & fileTypeMask) !== kind) return changedType;
+      const linkTarget = kind === fileType.symlink ? files.readLink(directory, name) : undefined;
+      const xattrs = this.#xattrs(files.xattrsOfName(directory, name), [], target);
+      // Each look is by name, so another may have taken it in between: that entry never was.
+      files.statNameInto(directory, name, after, 0);
+      const still = sameStat(before, after);
+      if (!still && attempt < attemptsMax) continue;
+      const meta = metaOf(before, xattrs);
+      let entry: Entry;
+      if (linkTarget !== undefined) entry = { type: 'symlink', target: linkTarget, ...meta };
+      else if (kind === fileType.fifo) entry = { type: 'fifo', ...meta };
+      else entry = { type: 'directory', ...meta };
+      encodeEntry(entry, value, placement);
+      let flags = sameStat(before, listed) ? 0 : readFlag.moved;
+      if (!still) flags |= readFlag.fuzzy | readFlag.moved;
+      return { status: readStatus.stored, flags, errno: '', newBytes: this.#newBytes, bytes: 0 };
+    }
   }
 
   #xattrs(raw: readonly RawXattr[], hints: readonly Hint[], target: ChunkTarget): readonly Xattr[] {

@@ -111,6 +111,48 @@ describe('a checkpoint that did not converge', () => {
   });
 });
 
+describe('what is looked at by name only', () => {
+  test('is never put together of two that had that name', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    disk.setXattr('b', 'user.note', 'of the directory');
+    clock.ms += 60_000;
+    let calls = 0;
+    files.beforeCall = ({ operation, path }) => {
+      // After its stat, and before its xattrs are read.
+      if (operation !== 'xattrsOfName' || path !== 'b' || ++calls > 1) return;
+      disk.rename('b', 'moved');
+      disk.symlink('b', 'elsewhere');
+    };
+    const outcome = await pod.capture({ extraPassesMax: 0 });
+    expect(calls).toBe(1);
+    expect(outcome.volumes[0]?.skipped).toEqual([{ reason: 'vanished', count: 1, names: ['b'] }]);
+    files.beforeCall = undefined;
+    clock.ms += 60_000;
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk, {}));
+  });
+
+  test('is named when it does not hold still, and read again when it does', async () => {
+    for (const [restless, named] of [
+      [1, false],
+      [Number.POSITIVE_INFINITY, true],
+    ] as const) {
+      const { clock, disk, files, pod } = await onDisk();
+      let calls = 0;
+      files.beforeCall = ({ operation, path }) => {
+        if (operation !== 'xattrsOfName' || path !== 'b' || ++calls > restless) return;
+        clock.ms += 1000;
+        disk.setXattr('b', 'user.count', String(calls));
+      };
+      const outcome = await pod.capture({ extraPassesMax: 0 });
+      expect(calls).toBe(named ? 3 : 2);
+      expect(outcome.volumes[0]?.fuzzyNames.includes('b')).toBe(true);
+      files.beforeCall = undefined;
+      clock.ms += 60_000;
+      expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk, {}));
+    }
+  });
+});
+
 describe('a directory that could be listed only in the last pass', () => {
   test.each([
     ['emptied', ['c/one', 'c/two']],
