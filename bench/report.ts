@@ -95,7 +95,7 @@ export function renderReport(runs: readonly Run[], judged: readonly Judged[]): s
   return [
     runs.some(({ facts }) => facts.quick) ? '**Small sets (`--quick`): these ratios mean nothing.**\n' : '',
     missed.length > 0
-      ? `**${missed.length} rows miss their floor:** ${missed.map(({ row }) => title(row)).join('; ')}.`
+      ? `**${missed.length} rows miss their floor:** ${missed.map(({ row }) => rowTitle(row)).join('; ')}.`
       : unknown.length > 0
         ? `No row that was measured misses its floor; ${unknown.length} rows with a floor were not measured.`
         : 'No row misses its floor.',
@@ -121,8 +121,12 @@ export function renderReport(runs: readonly Run[], judged: readonly Judged[]): s
   ].join('\n');
 }
 
-function title(row: Row): string {
-  return `${networkTitle(row.network)}${phaseTitles[row.phase]} ${row.set === 'sqlite' ? '' : `(${row.set}) `}${metricTitles[row.metric]}`;
+function title({ network, phase, set }: Pick<Sample, 'network' | 'phase' | 'set'>): string {
+  return `${networkTitle(network)}${phaseTitles[phase]}${set === 'sqlite' ? '' : ` (${set})`}`;
+}
+
+function rowTitle(row: Row): string {
+  return `${title(row)} ${metricTitles[row.metric]}`;
 }
 
 function renderRow({ row, holdfast, restic, ratio, ratioMin, ratioMax, verdict }: Judged): string {
@@ -132,7 +136,7 @@ function renderRow({ row, holdfast, restic, ratio, ratioMin, ratioMax, verdict }
   };
   const span = ratio === undefined ? '' : `**${ratio.toFixed(2)}** (${ratioMin?.toFixed(2)}–${ratioMax?.toFixed(2)})`;
   const cells = [
-    title(row),
+    rowTitle(row),
     amount(row.metric, holdfast),
     amount(row.metric, restic),
     span,
@@ -249,7 +253,7 @@ function renderFigures(samples: readonly Sample[], phase: Phase): string {
 /** Above this share of one core a figure was made beside something else that worked. */
 const quietShareMax = 0.15;
 
-/** Says how much the rest of the machine worked during the runs, since a busy machine spoils wall times. */
+/** Says how much the rest of the machine worked during the runs, and beside which of them, since that spoils wall times. */
 function renderOthersLoad(samples: readonly Sample[]): string {
   const shares = samples.flatMap(({ figures }) =>
     figures === undefined ? [] : [figures.otherCpuSeconds / figures.wallSeconds],
@@ -257,7 +261,12 @@ function renderOthersLoad(samples: readonly Sample[]): string {
   const middle = median(shares);
   if (middle === undefined) return '';
   const text = `Meanwhile the rest of the machine used ${middle.toFixed(2)} cores (median of the runs; at most ${Math.max(...shares).toFixed(2)}).`;
-  return middle > quietShareMax ? `**The machine was busy.** ${text} Measure again on a quiet one.` : text;
+  if (middle > quietShareMax) return `**The machine was busy.** ${text} Measure again on a quiet one.`;
+  const disturbed = samples.flatMap((sample) => {
+    const share = sample.figures === undefined ? 0 : sample.figures.otherCpuSeconds / sample.figures.wallSeconds;
+    return share > quietShareMax ? [`${title(sample)}, ${sample.contender} (${share.toFixed(2)} cores)`] : [];
+  });
+  return disturbed.length === 0 ? text : `${text} Disturbed were: ${disturbed.join('; ')}.`;
 }
 
 function renderFacts({ facts }: Run): string[] {

@@ -174,6 +174,15 @@ it('says when the machine was busy with other things', () => {
   expect(renderReport([{ facts, samples: pairs([9, 10]) }], [])).not.toContain('busy.**');
 });
 
+it('names the runs beside which something else worked', () => {
+  const samples = pairs([10, 10], [10, 10], [10, 10]);
+  const [first, ...others] = samples as [Sample, ...Sample[]];
+  const disturbed: Sample = { ...first, network: 'direct', figures: { ...figures(10), otherCpuSeconds: 4 } };
+  const report = renderReport([{ facts, samples: [disturbed, ...others] }], []);
+  expect(report).toContain('Disturbed were: first checkpoint (a), holdfast (0.40 cores).');
+  expect(renderReport([{ facts, samples }], [])).not.toContain('Disturbed');
+});
+
 it('shows the delay and the requests of a server, and a must that is missed above its floor', () => {
   const samples = pairs([6, 10]).map((sample): Sample => {
     const counted = {
