@@ -173,6 +173,24 @@ describe('a checkpoint', () => {
     expect(toHex(calm.root)).toBe(await freshRoot(pod, disk));
   });
 
+  test('begins no further pass once its time is over', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    let reads = 0;
+    files.beforeCall = (call) => {
+      if (call.operation !== 'read' || !call.path.endsWith('1.log')) return;
+      clock.ms += 400;
+      disk.writeAt('logs/1.log', 0, `line ${reads++}\n`);
+    };
+    const inTime = await pod.capture({ extraPassesMax: 1000, convergeMsMax: 0 });
+    expect([inTime.consistency, inTime.passes]).toEqual(['fuzzy', 1]);
+    const started = clock.ms;
+    const late = await pod.capture({ extraPassesMax: 1000, convergeMsMax: 10_000 });
+    expect(late.consistency).toBe('fuzzy');
+    expect(late.passes).toBeGreaterThan(2);
+    expect(late.passes).toBeLessThan(20);
+    expect(clock.ms - started).toBeGreaterThan(10_000);
+  });
+
   test('converges in the pass that meets no change', async () => {
     const { clock, disk, files, pod } = await onDisk();
     let edits = 2;
@@ -193,6 +211,8 @@ describe('a checkpoint', () => {
   test('finds an edit that left the stamps of a coarse clock as they were', async () => {
     const { clock, disk, pod } = await onDisk();
     disk.writeFile('a.txt', 'gamma');
+    // Late in a tick: the stamps of both edits lie before the capture's start, and are equal.
+    clock.ms += 3;
     await pod.capture({ extraPassesMax: 0 });
     disk.writeFile('a.txt', 'delta');
     clock.ms += 60_000;
