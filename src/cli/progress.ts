@@ -26,7 +26,9 @@ export interface Progress {
 
 const nothing = (): void => undefined;
 const redrawMs = 100;
-const barWidth = 24;
+const barWidthMax = 24;
+/** A shorter one tells less than the percentage beside it. */
+const barWidthMin = 6;
 
 export function showProgress(host: Host, wanted: boolean): Progress {
   const { stderr, clock } = host;
@@ -45,18 +47,19 @@ export function showProgress(host: Host, wanted: boolean): Progress {
       if (now - drawn < redrawMs) return;
       drawn = now;
       shown = true;
-      const line = lineOf(view, (now - started) / 1000);
-      stderr.write(`\r\x1b[2K${styled(stderr, 'cyan', line.slice(0, Math.max(20, stderr.columns - 1)))}`);
+      const columns = Math.max(20, stderr.columns - 1);
+      const line = lineOf(view, (now - started) / 1000, columns);
+      stderr.write(`\r\x1b[2K${styled(stderr, 'cyan', line.slice(0, columns))}`);
     },
     pause: clear,
     end: clear,
   };
 }
 
-function lineOf(view: ProgressView, seconds: number): string {
+/** What stands there says how far it is; the bar takes the columns that are left. */
+function lineOf(view: ProgressView, seconds: number, columns: number): string {
   const { label, files, noun, bytes, bytesTotal, filesTotal, steps } = view;
   const rate = seconds > 0 ? bytes / seconds : 0;
-  const parts = [label];
   const share =
     steps !== undefined && steps.total > 0
       ? steps.done / steps.total
@@ -65,10 +68,8 @@ function lineOf(view: ProgressView, seconds: number): string {
         : filesTotal > 0
           ? files / filesTotal
           : -1;
-  if (share >= 0) {
-    const full = Math.round(Math.min(1, share) * barWidth);
-    parts.push(`${'█'.repeat(full)}${'░'.repeat(barWidth - full)} ${Math.floor(Math.min(1, share) * 100)} %`);
-  }
+  const parts: string[] = [];
+  if (share >= 0) parts.push(`${Math.floor(Math.min(1, share) * 100)} %`);
   if (steps !== undefined) parts.push(`${formatCount(steps.done)} of ${formatCount(steps.total)}`);
   else {
     parts.push(noun === undefined ? formatFiles(files) : `${formatCount(files)} ${noun}`, formatBytes(bytes));
@@ -76,5 +77,9 @@ function lineOf(view: ProgressView, seconds: number): string {
   }
   // At first the rate says little; near the end it is over before it is read.
   if (share > 0.02 && share < 1 && seconds > 1) parts.push(`${formatSeconds((seconds * (1 - share)) / share)} left`);
-  return parts.join('  ');
+  const figures = parts.join('  ');
+  const room = Math.min(barWidthMax, columns - label.length - figures.length - 3);
+  if (share < 0 || room < barWidthMin) return `${label}  ${figures}`;
+  const full = Math.round(Math.min(1, share) * room);
+  return `${label}  ${'█'.repeat(full)}${'░'.repeat(room - full)} ${figures}`;
 }
