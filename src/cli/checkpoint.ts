@@ -18,7 +18,7 @@ import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/
 import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
 import { type Descriptor, FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
-import type { Host } from './host.ts';
+import type { Host, RequestCounts } from './host.ts';
 import { MatchedGlobs } from './matched-globs.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
@@ -94,7 +94,11 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   }
   // What another holder of the lock keeps is not for a dry run to touch.
   const onFailure = (error: HoldfastError): void =>
-    warnings.add('W_CACHE', `the cache is done without: ${error.message}`, { cause: String(error.cause ?? '') });
+    warnings.add(
+      'W_CACHE',
+      `the cache is done without, so that no pass can show that nothing changed: ${error.message}`,
+      { cause: String(error.cause ?? '') },
+    );
   using temporary = dryRun ? await host.temporaryCache(stateDirectory, onFailure) : undefined;
   const cache = dryRun
     ? temporary
@@ -171,7 +175,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     ...fencingJson(repository),
   };
   if (form === 'json') {
-    host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome, rootKnown), warnings: warnings.list })}\n`);
+    host.stdout.write(`${JSON.stringify({ ...facts, ...jsonOf(outcome, facts), warnings: warnings.list })}\n`);
   } else {
     warnings.print(host);
     printSummary(host, outcome, facts);
@@ -396,20 +400,20 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
 }
 
 /** `rootKnown` false: the roots were made with keys that are gone now, and are equal to no other. */
-function jsonOf(outcome: CaptureOutcome, rootKnown: boolean): object {
-  const { committed, volumes } = outcome;
+function jsonOf(outcome: CaptureOutcome, { rootKnown, requests, seconds }: Facts): object {
+  const { committed, volumes, storedBytes } = outcome;
   const sum = (of: (volume: (typeof volumes)[number]) => number): number =>
     volumes.reduce((total, volume) => total + of(volume), 0);
+  const checkpointed = { slot: committed?.slot ?? null, id: committed === undefined ? null : toHex(committed.id) };
   return {
     root: rootKnown ? toHex(outcome.root) : null,
-    slot: committed?.slot ?? null,
-    id: committed === undefined ? null : toHex(committed.id),
+    ...checkpointed,
     digest: committed === undefined ? null : toHex(committed.digest),
     files: sum(({ files }) => files),
     entries: sum(({ entries }) => entries),
     bytes: sum(({ bytes }) => bytes),
     newBytes: outcome.newBytes,
-    storedBytes: outcome.storedBytes,
+    storedBytes,
     consistency: outcome.consistency,
     ...(outcome.refuted === undefined ? {} : { refuted: outcome.refuted }),
     ...(outcome.databaseLockMs === undefined
@@ -423,11 +427,19 @@ function jsonOf(outcome: CaptureOutcome, rootKnown: boolean): object {
     skipped: volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     incomplete: outcome.incomplete,
     compacted: outcome.compacted ?? null,
-    // What a volume has for itself; packs and so stored bytes and requests are shared by all.
+    // Volumes share packs and the record: what these cost is told of the set, the same for each.
     volumes: Object.fromEntries(
       volumes.map(({ root, name, databases: _, ...volume }) => [
         name,
-        { root: rootKnown ? toHex(root) : null, ...volume, consistency: outcome.consistency },
+        {
+          root: rootKnown ? toHex(root) : null,
+          ...checkpointed,
+          ...volume,
+          storedBytes,
+          requests,
+          seconds,
+          consistency: outcome.consistency,
+        },
       ]),
     ),
   };
@@ -439,6 +451,7 @@ interface Facts {
   readonly dryRun: boolean;
   readonly sealed: boolean;
   readonly seconds: number;
+  readonly requests: RequestCounts;
 }
 
 const refutations: Readonly<Record<Refutation['reason'], string>> = {

@@ -17,7 +17,7 @@ import { restoreDefaults } from '../engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-source.ts';
 import { pathGlobs } from '../engine/rehydrate/selection.ts';
 import { shortTime, timeText } from './describe-record.ts';
-import type { Host } from './host.ts';
+import type { Host, RequestCounts } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, printable, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
@@ -61,6 +61,7 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const volumeCount = targets.length;
   const warnings = new Warnings();
   warnOfPassed(passed, source, warnings);
+  warnOfUnread(source, targets, warnings);
   let outcome: RehydrateOutcome;
   try {
     outcome = await rehydrate(
@@ -127,12 +128,13 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const equal = outcome.rootGot === undefined ? undefined : equalBytes(outcome.rootGot, outcome.rootExpected);
   const incomplete = outcome.incomplete || outcome.volumes.some(({ degraded }) => degraded.length > 0);
   if (form === 'json') {
-    const facts = { requests: store.requests(), seconds, compressor: compressor.name, fileTree: fileTree.name };
+    const shared = { storedBytes: store.bytesRead(), requests: store.requests(), seconds };
     const json = {
-      ...jsonOf(source, outcome, equal, only),
-      ...facts,
+      ...jsonOf(source, outcome, shared, equal, only),
+      ...shared,
+      compressor: compressor.name,
+      fileTree: fileTree.name,
       lanes: laneCount,
-      storedBytes: store.bytesRead(),
     };
     host.stdout.write(
       `${JSON.stringify({ ...json, ...fencingJson(repository), incomplete, warnings: warnings.list })}\n`,
@@ -213,6 +215,21 @@ function warnOfPassed(passed: readonly PassedRecord[], { lineage, record }: Rest
   );
 }
 
+/** Equal to the checkpoint is not equal to what the application had, when parts of that could not be read. */
+function warnOfUnread({ body, record }: RestoreSource, targets: readonly Target[], warnings: Warnings): void {
+  for (const { name, skipped } of body.volumes) {
+    const unread = skipped.find(({ reason }) => reason === 'unreadable');
+    if (unread === undefined || !targets.some((target) => target.name === name)) continue;
+    const { count, names } = unread;
+    warnings.add(
+      'W_CHECKPOINT_INCOMPLETE',
+      `checkpoint ${record.header.slot} lacks what could not be read when it was made, in volume ${name}: ` +
+        shortList(names, count),
+      { volume: name, count, names },
+    );
+  }
+}
+
 function sayFirst(host: Host, form: 'text' | 'json', { volume, files, bytes, seconds }: FirstComplete): void {
   if (form === 'json') {
     host.stderr.write(`${JSON.stringify({ event: 'first-complete', volume, files, bytes, seconds })}\n`);
@@ -241,7 +258,15 @@ function volatileOf(
   return { count: asked.length, names: asked };
 }
 
-function volumeJson(source: RestoreSource, volume: RestoredVolume, only: readonly string[]): object {
+/** What the volumes of a set share is told of the set, the same for each. */
+interface Shared {
+  /** Bytes read from the store. */
+  readonly storedBytes: number;
+  readonly requests: RequestCounts;
+  readonly seconds: number;
+}
+
+function volumeJson(source: RestoreSource, volume: RestoredVolume, shared: Shared, only: readonly string[]): object {
   const { name, rootExpected, rootGot, firstComplete, damage, ...rest } = volume;
   const recorded = source.body.volumes.find((other) => other.name === name);
   const volatile = volatileOf(source, name, only);
@@ -249,6 +274,9 @@ function volumeJson(source: RestoreSource, volume: RestoredVolume, only: readonl
   return {
     ...rest,
     root: toHex(rootExpected),
+    slot: source.record.header.slot,
+    id: toHex(source.record.header.id),
+    ...shared,
     ...(differs ? { rootExpected: toHex(rootExpected), rootGot: toHex(rootGot) } : {}),
     verified: rootGot !== undefined,
     consistency: source.record.header.consistency,
@@ -264,6 +292,7 @@ function volumeJson(source: RestoreSource, volume: RestoredVolume, only: readonl
 function jsonOf(
   source: RestoreSource,
   outcome: RehydrateOutcome,
+  shared: Shared,
   equal: boolean | undefined,
   only: readonly string[],
 ): Record<string, unknown> {
@@ -287,7 +316,7 @@ function jsonOf(
     skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     damage: volumes.flatMap(({ name, damage }) => (damage === undefined ? [] : [{ volume: name, ...damage }])),
     degraded: volumes.flatMap(({ name, degraded }) => degraded.map((part) => ({ volume: name, ...part }))),
-    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume, only)])),
+    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume, shared, only)])),
   };
 }
 
@@ -337,7 +366,8 @@ function printSummary(
   const { rootExpected, rootGot } = outcome;
   if (equal === true) stdout.write(`  root    ${toHex(rootExpected)}, ${styled(stdout, 'green', 'equal')}\n`);
   else {
-    stdout.write(`  root    ${toHex(rootExpected)}\n`);
+    const compared = rootGot === undefined ? ', not compared as a whole' : '';
+    stdout.write(`  root    ${toHex(rootExpected)}${compared}\n`);
     if (rootGot !== undefined) stdout.write(`  ${styled(stdout, 'red', 'is now')}  ${toHex(rootGot)}\n`);
   }
 }

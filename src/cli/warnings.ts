@@ -5,6 +5,8 @@ import { printable, styled } from './print.ts';
 /** Every code with what it means; docs/cli.md lists the same. */
 export const warningCatalogue = {
   W_RECORDS_PASSED: 'records newer than the chosen checkpoint were passed over: void, damaged, or suspect',
+  W_CHECKPOINT_INCOMPLETE:
+    'the restored checkpoint is incomplete: what could not be read when it was made is named, and is not there',
   W_NO_MATCH: 'a glob matches nothing',
   W_CACHE: 'the cache could not be used; what it would have spared was read',
   W_KEY_INSIDE: 'the key file lies in what is stored: lost together, it opens nothing',

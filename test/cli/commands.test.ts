@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { snapshotTree } from '../support/tree-snapshot.ts';
 import { binary, type JsonObject, Workplace } from './run-cli.ts';
@@ -26,6 +27,19 @@ function fill(directory: string): void {
   fs.utimesSync(`${directory}/sub`, 1000.5, -1000.25);
 }
 
+/** Scripts that look at one volume find there what they find of the whole set. */
+function saysTheSameOfEachVolume(json: JsonObject): void {
+  const { volumes, ...set } = json;
+  for (const volume of Object.values<JsonObject>(volumes)) {
+    for (const field of ['slot', 'id', 'storedBytes', 'requests', 'seconds', 'consistency']) {
+      expect(volume[field], field).toEqual(set[field]);
+    }
+    for (const field of ['root', 'files', 'bytes', 'newBytes', 'skipped', 'incomplete']) {
+      expect(typeof volume[field], field).toBe(typeof set[field]);
+    }
+  }
+}
+
 describe('the command line', () => {
   let work: Workplace;
 
@@ -45,12 +59,14 @@ describe('the command line', () => {
       // In a terminal of its own; slow enough that the line is drawn more than once.
       const command = `${binary} checkpoint data --level 12`;
       const { code, stdout } = await some.run([], {
-        command: ['script', '-qec', `stty cols 100; ${command}`, '/dev/null'],
+        command: ['script', '-qec', `stty cols 80; ${command}`, '/dev/null'],
       });
       expect(code, stdout).toBe(0);
-      const lines = stdout.split('\r');
+      const lines = stdout.split('\r').map((line) => stripVTControlCharacters(line));
       expect(
-        lines.some((line) => /reading {2}█+░* \d+ % {2}\d+ files {2}[\d.]+ MiB {2}[\d.]+ MiB\/s/.test(line)),
+        lines.some((line) =>
+          /reading {2}█+░* \d+ % {2}\d+ files {2}[\d.]+ MiB {2}[\d.]+ MiB\/s(?: {2}[\d.]+ s left)?$/.test(line),
+        ),
         stdout,
       ).toBe(true);
       expect(stdout).toContain('\r\x1b[2K\x1b[1mCheckpoint 2');
@@ -89,6 +105,7 @@ describe('the command line', () => {
     expect(first['requests']).toMatchObject({ upload: 1 });
     expect(first['requests']['create']).toBeGreaterThanOrEqual(2);
     for (const name of ['compressor', 'fileTree', 'passes', 'lanes']) expect(first).toHaveProperty(name);
+    saysTheSameOfEachVolume(first);
   });
 
   it('a dry run gives the same root, writes nothing to the store, and needs no claim', async () => {
@@ -112,6 +129,7 @@ describe('the command line', () => {
     const restored = await work.json(['restore', '--target', work.at('back')]);
     expect(restored).toMatchObject({ root: first['root'], slot: 2, files: 3, incomplete: false, verified: true });
     expect(restored).not.toHaveProperty('rootGot');
+    saysTheSameOfEachVolume(restored);
     expect(snapshotTree(work.at('back'))).toEqual(snapshotTree(work.at('data')));
     const dry = await work.json(['checkpoint', work.at('back'), '--dry-run']);
     expect(dry['root']).toBe(first['root']);
@@ -142,6 +160,8 @@ describe('the command line', () => {
   it('restores only what is named, and what comes first before the rest', async () => {
     const only = await work.json(['restore', '--target', work.at('part'), '--only', 'sub/large']);
     expect(only).toMatchObject({ files: 1, verified: false });
+    const told = await work.run(['restore', '--target', work.at('told'), '--only', 'sub/large']);
+    expect(told.stdout).toMatch(/ {2}root {4}[0-9a-f]{64}, not compared as a whole\n$/);
     expect(fs.readdirSync(work.at('part'))).toEqual(['sub']);
 
     const ran = await work.run(['restore', '--target', work.at('ordered'), '--first', 'small']);
