@@ -27,7 +27,7 @@ export interface FirstComplete {
 }
 
 export interface Degraded extends NameCount {
-  /** `owner EPERM`: could not be set. `times`: not kept by the file system. */
+  /** `owner EPERM`: could not be set. `times not kept`: the file system has others. `missing`, `changed`: not as it was left. */
   readonly reason: string;
 }
 

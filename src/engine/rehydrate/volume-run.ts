@@ -124,7 +124,7 @@ export class VolumeRun {
     if (!this.#isSame(before, root) || contentOf(files, root) !== 'more') return undefined;
     let changed = 0;
     const audit = await this.#look(root, undefined, (key, finding) => {
-      this.#degraded.add(`${finding} not kept`, key);
+      this.#degraded.add(reasonOf(finding), key);
       // What a file system or a missing right refused is as it was left; a time that moved says that somebody wrote.
       if (finding === 'times' || finding === 'changed' || finding === 'missing') changed++;
     });
@@ -280,7 +280,7 @@ export class VolumeRun {
     const writer = whole && cache !== undefined ? new ScanCacheWriter(cache, name, undefined) : undefined;
     try {
       if (writer !== undefined) await clock.wait(settleTime(files, root), signal === undefined ? {} : { signal });
-      const outcome = await this.#look(root, writer, (key, finding) => this.#degraded.add(`${finding} not kept`, key));
+      const outcome = await this.#look(root, writer, (key, finding) => this.#degraded.add(reasonOf(finding), key));
       const primed = writer !== undefined && outcome.cacheable && cache !== undefined;
       if (primed) {
         const { lineage, record } = this.#source;
@@ -455,6 +455,11 @@ const defaultAcl = utf8Bytes('system.posix_acl_default');
 /** With one, everything made below inherits an ACL that no entry may have. */
 function hasDefaultAcl(files: FileTreeWriter, root: Descriptor): boolean {
   return files.xattrs(root).some((xattr) => equalBytes(xattr.name, defaultAcl));
+}
+
+/** Of what was set and is not there, the file system is to blame; of what is gone or another thing, nobody knows who is. */
+function reasonOf(finding: AuditFinding): string {
+  return finding === 'missing' || finding === 'changed' ? finding : `${finding} not kept`;
 }
 
 /** The directory gets the volume's own xattrs in the end; where this one stays, the audit finds what it did. */
