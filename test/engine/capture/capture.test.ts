@@ -220,6 +220,24 @@ describe('a checkpoint', () => {
     expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk));
   });
 
+  test('reads everything when its cache is not to be trusted', async () => {
+    const { clock, disk, pod } = await onDisk();
+    const written = clock.ms;
+    disk.writeFile('a.txt', 'gamma');
+    clock.ms += 60_000;
+    await pod.capture();
+    // A clock that was set back: the stamps of another content are those of the first.
+    const now = clock.ms;
+    clock.ms = written;
+    disk.writeFile('a.txt', 'delta');
+    clock.ms = now + 60_000;
+    const trusted = await pod.capture();
+    expect([trusted.volumes[0]?.scan, trusted.newBytes]).toEqual(['cached', 0]);
+    const outcome = await pod.capture({ trustCache: false });
+    expect(outcome.volumes[0]?.scan).toBe('full');
+    expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk));
+  });
+
   // "Stat and events do not see writes through a mapping."
   for (const type of ['ext4', 'tmpfs']) {
     test(`does not miss a write through a mapping on ${type}`, async () => {
@@ -375,7 +393,9 @@ describe('a checkpoint', () => {
     files.beforeCall = undefined;
     pod.restart();
     const before = pod.traffic.bytesWritten;
-    const resumed = await pod.capture();
+    const resumed = await pod.capture({ partialBytes: 2_000_000 });
+    // What is still to come is long too, and anchored as well.
+    expect(resumed.partials).toBeGreaterThan(0);
     expect(pod.traffic.bytesWritten - before).toBeLessThan(9_000_000);
     expect(resumed.volumes[0]?.files).toBe(23);
     expect(toHex(resumed.root)).toBe(await freshRoot(pod, disk));
