@@ -11,10 +11,13 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  accessSync,
+  constants,
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -24,6 +27,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -90,6 +94,7 @@ function stepRuntime(root) {
       }
       say(`installing Node ${lock.version} (the system has ${process.version})`);
       npmCi({ cwd: dir, node: process.execPath, env: process.env });
+      checkNodeCame(nodeFor(root), packageName);
       checkNodeRuns(nodeFor(root));
       writeFileSync(stamp, want());
     },
@@ -150,6 +155,15 @@ function stepBuild(root) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Node and npm
 
+/** Fails when npm left the Node at `path` out: it is optional, and npm says nothing of an optional package that it cannot get. */
+export function checkNodeCame(path, packageName) {
+  if (existsSync(path)) return;
+  throw new BootstrapError(
+    `npm did not install ${packageName}. Most often it cannot be downloaded: check the network, the proxy and the registry ` +
+      `with \`npm view ${packageName} version\`, then run this again. Or install Node ${NODE_MAJOR_MIN} or newer (https://nodejs.org/).`,
+  );
+}
+
 /** Fails with the remedy when the Node at `path` does not start: it needs glibc, libstdc++ and libatomic. */
 export function checkNodeRuns(path) {
   const result = spawnSync(path, ['-v'], { encoding: 'utf8' });
@@ -169,11 +183,28 @@ function npmCi({ cwd, node, env }) {
   const args = ['ci', '--include=dev', '--include=optional', '--ignore-scripts', '--no-audit', '--no-fund'];
   const npmCli = findNpmCli();
   const [command, prefix] = npmCli === undefined ? ['npm', []] : [node, [npmCli]];
-  runOrThrow(command, [...prefix, ...args], {
-    cwd,
-    env: withoutPackageVariables(env),
-    failure: `npm could not install the packages of ${join(cwd, 'package-lock.json')}.`,
-  });
+  const cache = temporaryCache(env);
+  try {
+    runOrThrow(command, [...prefix, ...args, ...(cache === undefined ? [] : ['--cache', cache])], {
+      cwd,
+      env: withoutPackageVariables(env),
+      failure: `npm could not install the packages of ${join(cwd, 'package-lock.json')}.`,
+    });
+  } finally {
+    if (cache !== undefined) rmSync(cache, { recursive: true, force: true });
+  }
+}
+
+/** A directory for npm's cache where its own cannot be written, as for a user without a home: npm gets nothing without one. */
+export function temporaryCache(env) {
+  const own = env['npm_config_cache'] ?? join(env['HOME'] ?? homedir(), '.npm');
+  try {
+    mkdirSync(own, { recursive: true });
+    accessSync(own, constants.W_OK);
+    return undefined;
+  } catch {
+    return mkdtempSync(join(tmpdir(), 'holdfast-npm-'));
+  }
 }
 
 /** npm's own script, so that it can run under another Node than its own; undefined where `npm` is not a link to it. */

@@ -100,6 +100,34 @@ it('a Node that cannot be started at all is reported in the same way', async () 
   expect(err).toContain('Alpine');
 });
 
+it('a Node that npm left out is told as one that did not come, not as one that does not start', async () => {
+  const { code, err } = await start(
+    `bootstrap.checkNodeCame(${JSON.stringify(join(root, 'absent'))}, 'node-of-here');`,
+  );
+  expect(code).toBe(1);
+  expect(err).toContain('npm did not install node-of-here');
+  expect(err).toContain('npm view node-of-here version');
+  const there = await start(`bootstrap.checkNodeCame(${JSON.stringify(process.execPath)}, 'node-of-here');`);
+  expect(there).toMatchObject({ code: 0, err: '' });
+});
+
+it("npm's cache lies elsewhere where its own cannot be made, as without a home, and only there", async () => {
+  const file = join(root, 'file');
+  writeFileSync(file, '');
+  const cacheFor = async (env: Record<string, string>): Promise<string> => {
+    const { code, out } = await start(`console.log(bootstrap.temporaryCache(${JSON.stringify(env)}) ?? 'its own');`);
+    expect(code).toBe(0);
+    return out.trim();
+  };
+  expect(await cacheFor({ HOME: root })).toBe('its own');
+  expect(await cacheFor({ HOME: file, npm_config_cache: join(root, 'cache') })).toBe('its own');
+  for (const env of [{ HOME: file }, { HOME: root, npm_config_cache: join(file, 'cache') }]) {
+    const made = await cacheFor(env);
+    expect(realpathSync(dirname(made))).toBe(realpathSync(tmpdir()));
+    rmSync(made, { recursive: true });
+  }
+});
+
 describe('bin/holdfast', () => {
   const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env['PATH']}` };
 
