@@ -320,6 +320,66 @@ describe('a checkpoint', () => {
     expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk));
   });
 
+  test('reads a wal-index again in the next capture, though nothing of it has changed since', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    for (const suffix of ['', '-wal', '-shm']) disk.writeFile(`app.db${suffix}`, `state ${suffix}`);
+    disk.writeFile('last', 'x');
+    clock.ms += 60_000;
+    let written = false;
+    files.beforeCall = (call) => {
+      // The index has been read; long before the second pass lists it, and never again.
+      if (written || call.operation !== 'openFile' || call.path !== 'last') return;
+      written = true;
+      disk.writeFile('app.db-shm', 'locked since');
+      clock.ms += 1000;
+    };
+    const first = await pod.capture();
+    expect([written, first.consistency, first.passes]).toEqual([true, 'converged', 2]);
+    clock.ms += 60_000;
+    expect(toHex((await pod.capture()).root)).toBe(await freshRoot(pod, disk));
+  });
+
+  test('names a wal-index among what is volatile, never among what moved', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    disk.writeFile('app.db', 'rows');
+    clock.ms += 60_000;
+    const open = (): void => {
+      for (const suffix of ['-wal', '-shm']) disk.writeFile(`app.db${suffix}`, `opened ${suffix}`);
+    };
+    const doubted = async (extraPassesMax: number): Promise<object> => {
+      const { consistency, volumes } = await pod.capture({ extraPassesMax });
+      const { fuzzyNames = [], volatileNames = [] } = volumes[0] ?? {};
+      return { consistency, fuzzy: fuzzyNames.filter((name) => name.startsWith('app')), volatile: volatileNames };
+    };
+    let lists = 0;
+    files.beforeCall = (call) => {
+      // The database is opened when everything was read once.
+      if (call.operation === 'list' && call.path === '' && ++lists === 2) open();
+    };
+    const opened = { consistency: 'fuzzy', fuzzy: ['app.db-wal'], volatile: ['app.db-shm'] };
+    expect(await doubted(1)).toEqual(opened);
+    // Written so shortly before that stamps say nothing.
+    open();
+    expect(await doubted(0)).toEqual(opened);
+  });
+
+  test('reads a wal-index again that was something else in between', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    for (const suffix of ['', '-wal', '-shm']) disk.writeFile(`app.db${suffix}`, `state ${suffix}`);
+    clock.ms += 60_000;
+    let lists = 0;
+    files.beforeCall = (call) => {
+      if (call.operation !== 'list' || call.path !== '' || ++lists > 3 || lists === 1) return;
+      disk.remove('app.db-shm');
+      if (lists === 2) disk.mkdir('app.db-shm');
+      else disk.writeFile('app.db-shm', 'state again');
+      clock.ms += 1000;
+    };
+    const seen = await pod.capture({ extraPassesMax: 6 });
+    expect(seen.consistency).toBe('converged');
+    expect(toHex(seen.root)).toBe(await freshRoot(pod, disk));
+  });
+
   // "An event on a file with several names re-stats its whole hardlink group."
   test('keeps hardlinks right when the directory of the first name moves', async () => {
     const { clock, disk, pod } = await onDisk();
