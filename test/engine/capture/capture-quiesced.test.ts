@@ -100,6 +100,14 @@ describe('wal-indexes', () => {
     },
   );
 
+  test('are ordinary files without their database, or without its WAL', async () => {
+    const { clock, disk, pod } = await onDisk();
+    for (const name of ['a.db', 'a.db-shm', 'b.db-wal', 'b.db-shm', 'c.db', 'c.db-wal', 'c.db-shm'])
+      disk.writeFile(name, name);
+    clock.ms += 60_000;
+    expect((await pod.capture()).volumes[0]).toMatchObject({ volatileCount: 1, volatileNames: ['c.db-shm'] });
+  });
+
   test('that cannot be read are missing, and not said to be stored', async () => {
     const { clock, disk, files, pod } = await onDisk();
     for (const ending of ['', '-wal', '-shm']) disk.writeFile(`app.db${ending}`, `state ${ending}`);
