@@ -276,6 +276,37 @@ describe('the command line', () => {
     expect(joined['root']).toBe(taken['root']);
   });
 
+  it('only a restore that was whole, and stands where it was made, tells what a directory contains', async () => {
+    const lineage = ['--lineage', 'team/restored/0'];
+    const checkpoint = (at: string): string[] => ['checkpoint', work.at(at), '--take', ...lineage];
+    const restore = (at: string, ...more: string[]): string[] => [
+      'restore',
+      '--target',
+      work.at(at),
+      ...more,
+      ...lineage,
+    ];
+    await work.json(checkpoint('data'));
+    await work.json([...checkpoint('data'), '--state-dir', work.at('another')]);
+
+    await work.json(restore('only', '--only', 'small'));
+    expect(await work.error(checkpoint('only'))).toMatchObject({ code: 'E_DIVERGED' });
+    fs.mkdirSync(work.at('mine'));
+    fs.writeFileSync(work.at('mine/small'), 'mine');
+    await work.json(restore('mine', '--on-existing', 'keep'));
+    expect(await work.error(checkpoint('mine'))).toMatchObject({ code: 'E_DIVERGED' });
+    await work.json(restore('whole'));
+    fs.renameSync(work.at('whole'), work.at('aside'));
+    fs.mkdirSync(work.at('whole'));
+    expect(await work.error(checkpoint('whole'))).toMatchObject({ code: 'E_DIVERGED' });
+
+    // Of two volumes both must have been.
+    const both = ['checkpoint', `data=${work.at('entire')}`, `logs=${work.at('logs')}`, '--take', ...lineage];
+    await work.json(restore('entire'));
+    expect(await work.error(both)).toMatchObject({ code: 'E_DIVERGED' });
+    expect((await work.run(checkpoint('entire'))).stderr).toBe('');
+  });
+
   it('include and exclude choose names', async () => {
     const picked = ['checkpoint', work.at('data'), '--lineage', 'team/picked/0'];
     expect(await work.json([...picked, '--exclude', 'large'])).toMatchObject({ files: 2 });
