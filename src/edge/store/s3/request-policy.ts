@@ -11,6 +11,8 @@ const delayMsFirst = 100;
 const delayMsMax = 20_000;
 /** A store that has not answered once in this process is likely a wrong address: nobody wants to wait minutes for that. */
 const firstPatienceMsMax = 10_000;
+/** How often one request asks for newer credentials: a token may be replaced a moment after it was refused, not minutes. */
+const renewalsMax = 4;
 
 /** What a request tells about its earlier attempts. */
 export interface Attempt {
@@ -35,6 +37,8 @@ export interface RequestPolicyOptions {
   /** Attempts a second, at most; undefined sets no bound. */
   readonly requestsPerSecond?: number | undefined;
   readonly patienceMs: number;
+  /** Gets newer credentials from where they come from, for the attempts that follow. */
+  readonly renewCredentials?: (() => Promise<unknown>) | undefined;
   /** Called before each wait for another attempt. */
   readonly onRetry?: ((notice: RetryNotice) => void) | undefined;
 }
@@ -49,7 +53,8 @@ export interface Request {
 
 /**
  * How all requests to one store are made: so many at a time as the store takes, each tried again with full jitter until it
- * succeeds, fails for good, or has failed for longer than the patience that was asked for.
+ * succeeds, fails for good, or has failed for longer than the patience that was asked for. Refused credentials are renewed,
+ * once for all requests that they were refused to.
  */
 export class RequestPolicy {
   readonly window: ConcurrencyWindow;
@@ -60,6 +65,9 @@ export class RequestPolicy {
   #heard = false;
   /** A request was given up and none has succeeded since: the patience is for the store, not for each request anew. */
   #exhausted = false;
+  /** Counts renewals of the credentials. */
+  #generation = 0;
+  #renewing: Promise<void> | undefined;
 
   constructor(options: RequestPolicyOptions) {
     this.#options = options;
@@ -77,13 +85,16 @@ export class RequestPolicy {
     const { clock, onRetry } = this.#options;
     let unclear = false;
     let failingSinceMs: number | undefined;
+    let renewals = 0;
     for (let failures = 0; ; failures += 1) {
       throwIfAborted(signal, doing);
+      let generation = this.#generation;
       try {
         const value = await this.window.use(signal, async () => {
           const turnMs = this.#pace.take();
           if (turnMs > 0) await clock.wait(turnMs, signal === undefined ? {} : { signal });
           throwIfAborted(signal, doing);
+          generation = this.#generation;
           const result = await attempt({ unclear });
           this.window.grow();
           return result;
@@ -98,10 +109,16 @@ export class RequestPolicy {
         const { retry, reason, status } = failureOf(error);
         if (status !== undefined) this.#heard = true;
         if (retry === 'final') throw toS3Error(error, doing, intent, details);
-        if (retry === 'throttled') this.window.shrink();
-        unclear = true;
         const nowMs = clock.monotonicMs();
         failingSinceMs ??= nowMs;
+        if (retry === 'expired') {
+          if (renewals === renewalsMax) throw toS3Error(error, doing, intent, { ...details, renewals });
+          renewals += 1;
+          await this.#renew(generation);
+        } else {
+          unclear = true;
+          if (retry === 'throttled') this.window.shrink();
+        }
         const failingMs = nowMs - failingSinceMs;
         if (failingMs >= this.#patienceMs()) {
           this.#exhausted = true;
@@ -112,6 +129,23 @@ export class RequestPolicy {
         await clock.wait(delayMs, signal === undefined ? {} : { signal });
       }
     }
+  }
+
+  /** Gets credentials newer than those of a generation. Where none can be had, the next attempt is refused again and says so. */
+  async #renew(generation: number): Promise<void> {
+    const { renewCredentials } = this.#options;
+    if (generation !== this.#generation || renewCredentials === undefined) return;
+    this.#renewing ??= renewCredentials()
+      .then(
+        () => {
+          this.#generation += 1;
+        },
+        () => {},
+      )
+      .finally(() => {
+        this.#renewing = undefined;
+      });
+    await this.#renewing;
   }
 
   #patienceMs(): number {

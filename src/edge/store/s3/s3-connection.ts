@@ -16,16 +16,18 @@ export interface S3Parts {
   readonly clock: Clock;
   readonly random: RequestPolicyOptions['random'];
   readonly onRetry?: RequestPolicyOptions['onRetry'];
-  /** Fixed credentials, for tests. Without them the standard chain decides, and refreshes while the process runs. */
-  readonly credentials?: {
-    readonly accessKeyId: string;
-    readonly secretAccessKey: string;
-    readonly sessionToken?: string;
-  };
+  /** For tests. Without them the standard chain decides, and refreshes while the process runs. */
+  readonly credentials?: S3Credentials | (() => Promise<S3Credentials>);
   /** In place of the SDK's client, for the simulator. */
   readonly client?: S3Sender;
   /** Bytes of the first parts of uploads; S3 wants 5 MiB or more. */
   readonly partBytes?: number;
+}
+
+export interface S3Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
 }
 
 /** What is used of the SDK's client. */
@@ -49,7 +51,10 @@ export class S3Connection implements AsyncDisposable {
     this.partBytes = parts.partBytes ?? partBytesDefault;
     const { requestsMax, requestsPerSecond, patienceMs } = settings;
     const { clock, random, onRetry } = parts;
-    this.policy = new RequestPolicy({ clock, random, requestsMax, requestsPerSecond, patienceMs, onRetry });
+    // Past what the SDK remembers: it believes in credentials until the time that came with them, if any.
+    const renewCredentials = () => this.client.config.credentials({ forceRefresh: true });
+    const pace = { requestsMax, requestsPerSecond, patienceMs };
+    this.policy = new RequestPolicy({ clock, random, ...pace, renewCredentials, onRetry });
   }
 
   /** The bucket and the key of an object in it. */
@@ -170,7 +175,7 @@ function clientConfig(settings: S3Settings, { credentials }: S3Parts): S3ClientC
     // A round trip for each part, in exchange for learning of a refusal a little earlier.
     expectContinueHeader: false,
     followRegionRedirects: false,
-    ...(credentials === undefined ? {} : { credentials }),
+    ...(credentials === undefined ? rereadFiles : { credentials }),
     // The SDK's default writes warnings to the console.
     logger: silent,
   };
@@ -198,5 +203,11 @@ function trusted(caFile: string | undefined): string[] | undefined {
     });
   }
 }
+
+/**
+ * For the SDK's chain, whose types do not tell of it: without, `~/.aws/credentials` is read once in a process, and what is put there
+ * later never seen.
+ */
+const rereadFiles = { ignoreCache: true };
 
 const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };

@@ -5,9 +5,10 @@ import type { StoreIntent } from '../store-error.ts';
  * What a failed attempt means for the next one:
  * - `transient`: the network or the server failed; it may have done what was asked.
  * - `throttled`: the same, and the store wants fewer requests.
+ * - `expired`: nothing was done, because the credentials are no longer known; newer ones may be had by asking for them.
  * - `final`: another attempt would end the same way.
  */
-export type Retry = 'transient' | 'throttled' | 'final';
+export type Retry = 'transient' | 'throttled' | 'expired' | 'final';
 
 /** The facts of an error of the SDK, of Node's network or of TLS. */
 export interface S3Failure {
@@ -63,16 +64,22 @@ const notAnObjectReasons: ReadonlySet<string> = new Set([
   'XMinioParentIsObject',
 ]);
 
-const credentialReasons: ReadonlySet<string> = new Set([
-  'CredentialsProviderError',
+/** Servers say so of credentials that have expired or were revoked; MinIO forgets such a key altogether. */
+const expiredReasons: ReadonlySet<string> = new Set([
   'ExpiredToken',
   'ExpiredTokenException',
   'InvalidAccessKeyId',
+  'InvalidToken',
+  'InvalidTokenId',
+  'TokenRefreshRequired',
+]);
+
+const credentialReasons: ReadonlySet<string> = new Set([
+  ...expiredReasons,
+  'CredentialsProviderError',
   'InvalidIdentityToken',
   'InvalidIdentityTokenException',
-  'InvalidToken',
   'SignatureDoesNotMatch',
-  'TokenRefreshRequired',
   'XAdminUserNotFound',
 ]);
 
@@ -256,6 +263,8 @@ function retryOf(error: unknown, reason: string, status: number | undefined): Re
   if (throttlingReasons.has(reason) || status === 429) return 'throttled';
   if (fullReasons.has(reason) || status === 507 || status === 501) return 'final';
   if (transientReasons.has(reason)) return 'transient';
+  // AWS refuses a HEAD with expired credentials by 400, and a HEAD has no body to say why.
+  if (expiredReasons.has(reason) || reason === 'HTTP 400') return 'expired';
   // The SDK has learned the store's time from the refusal and signs the next attempt with it.
   if (reason === 'RequestTimeTooSkewed') return clockCorrected(error) ? 'transient' : 'final';
   if (status !== undefined) return status === 408 || status >= 500 ? 'transient' : 'final';

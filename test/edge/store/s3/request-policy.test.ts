@@ -30,14 +30,20 @@ function answer(status: number, name: string): Error {
   return Object.assign(new Error(name), { name, $metadata: { httpStatusCode: status } });
 }
 
-function make({ patienceMs = 60_000, chance = 0xff }: { patienceMs?: number; chance?: number } = {}) {
+function make({ patienceMs = 60_000, chance = 0xff, renewCredentials }: Making = {}) {
   const clock = new SteppedClock();
   const notices: RetryNotice[] = [];
   const random = { bytes: (length: number) => new Uint8Array(length).fill(chance) };
   const onRetry = (notice: RetryNotice): void => void notices.push(notice);
-  const policy = new RequestPolicy({ clock, random, requestsMax: 32, patienceMs, onRetry });
+  const policy = new RequestPolicy({ clock, random, requestsMax: 32, patienceMs, onRetry, renewCredentials });
   const request = { doing: 'trying', intent: 'read' } as const;
   return { clock, notices, policy, request };
+}
+
+interface Making {
+  readonly patienceMs?: number;
+  readonly chance?: number;
+  readonly renewCredentials?: () => Promise<void>;
 }
 
 /** Fails so many times, then succeeds. */
@@ -52,6 +58,63 @@ function failing(times: number, error: () => Error): { attempt: () => Promise<st
     },
   };
 }
+
+describe('credentials that have expired', () => {
+  const expired = (): Error => answer(400, 'ExpiredToken');
+
+  test('are renewed once for all requests that were refused with them, and the refusal is clear', async () => {
+    let renewed = 0;
+    const { policy, request } = make({
+      async renewCredentials() {
+        renewed += 1;
+      },
+    });
+    const unclear: boolean[] = [];
+    const results = await Promise.all(
+      [1, 2, 3].map(() =>
+        policy.run(request, async (attempt) => {
+          const renewedBefore = renewed;
+          await undefined;
+          unclear.push(attempt.unclear);
+          if (renewedBefore === 0) throw expired();
+          return 'done';
+        }),
+      ),
+    );
+    expect(results).toEqual(['done', 'done', 'done']);
+    expect(renewed).toBe(1);
+    expect(unclear).toEqual(Array(6).fill(false));
+  });
+
+  test('are renewed so often and no more, with waits that double', async () => {
+    let renewed = 0;
+    const { clock, policy, request } = make({
+      async renewCredentials() {
+        renewed += 1;
+      },
+    });
+    const { attempt, count } = failing(99, expired);
+    await expect(policy.run(request, attempt)).rejects.toMatchObject({
+      code: 'E_STORE_CREDENTIALS',
+      details: { reason: 'ExpiredToken', renewals: 4 },
+    });
+    expect(renewed).toBe(4);
+    expect(count()).toBe(5);
+    expect(clock.waits.map((ms) => Math.round(ms / 100) * 100)).toEqual([100, 200, 400, 800]);
+  });
+
+  test('are asked for again when they could not be had', async () => {
+    let asked = 0;
+    const renewCredentials = async (): Promise<void> => {
+      asked += 1;
+      if (asked === 1) throw new Error('the token is being replaced');
+    };
+    const { policy, request } = make({ renewCredentials });
+    const { attempt } = failing(2, expired);
+    expect(await policy.run(request, attempt)).toBe('done');
+    expect(asked).toBe(2);
+  });
+});
 
 test('requests keep to the bound of so many a second, after a second of them at once', async () => {
   const clock = new SteppedClock();
