@@ -13,6 +13,7 @@ import { HoldfastError } from '../model/errors.ts';
 import { displayPath } from '../model/rel-path.ts';
 import { fileType, fileTypeMask, viewOf } from '../model/stat-record.ts';
 import type { Descriptor, FileTreeReader } from '../ports/file-tree.ts';
+import { loadPaths } from '../tree/load-paths.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
@@ -33,6 +34,8 @@ import type { Selection } from './select.ts';
 
 /** Two for each of four lanes. What waits here outlives the nursery and makes the heap grow. */
 const windowBatches = 8;
+/** Changes here and there would wait for the store once for each node; many lie so close that reading ahead does better. */
+const pathsLoadedMax = 64;
 
 export interface PassProgress {
   /** Names read so far in this pass. */
@@ -92,6 +95,10 @@ export interface VolumePassResult {
 interface Pending {
   readonly operations: readonly ScanOperation[];
   readonly reply: Promise<Uint8Array> | Uint8Array | undefined;
+}
+
+function keyOf(operation: ScanOperation): Uint8Array {
+  return operation.kind === 'delete-range' ? operation.from : operation.key;
 }
 
 export async function runVolumePass(request: VolumePassRequest): Promise<VolumePassResult> {
@@ -230,6 +237,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     try {
       request.signal?.throwIfAborted();
       if (merge !== undefined) operations = await merge.align(operations);
+      else if (operations.length <= pathsLoadedMax) await loadPaths(base, operations.map(keyOf), source, keys);
       for (const operation of operations) {
         if (operation.kind !== 'read') continue;
         const found = merge === undefined ? undefined : merge.entryOf(operation.key);
