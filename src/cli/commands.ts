@@ -190,23 +190,31 @@ left alone: exit code 16. Exit code 19: records were passed over, because object
   {
     name: 'doctor',
     usage: ['', '--lineage NAME', '--policies [--lineage NAME]'],
-    summary: 'check a store, its settings and what these credentials may do in it',
-    details: `Tries the store out as init does, compares clocks, looks at versioning, object lock and lifecycle rules, and tries harmless
-requests to see which rights the present credentials have: of the agent, of restores, of garbage collection and of people.
-What it creates lies under v1/probe/, or below the lineage where only that is allowed, and is never read again. Exit code 31
-when something has failed; warnings alone end with 0.
+    summary: 'check a store, its settings, and what these credentials may do in it',
+    details: `One page of checks, each ok, warning or failed, with its remedy; unknown where the store does not answer. Of a bucket: it
+can be reached, holds a repository that the key opens, refuses to overwrite (tried with a few small objects below v1/probe/,
+which are removed again), lists in order, its clock, versions and object lock, rules that would delete checkpoints, a rule
+that ends unfinished uploads, encryption, and unfinished uploads. Of a directory: hard links, sync, space, permissions, and
+its file system. Exit code 31: a check has failed.
 
-With --policies it prints the least that each kind of process needs, as IAM policies; without a lineage for all of them.`,
+With --policies it prints the smallest policy of each role, for one lineage or for all: agent (creates below its lineage,
+reads what it needs), restore, gc (lists, deletes, writes its decisions), people (pins, releases), setup (init, keys). Then it
+asks the store what these credentials may do, by requests that change nothing, and says which role they exceed or lack.`,
     options: [...oneLineage, 'policies'],
-    examples: ['holdfast doctor', 'holdfast doctor --lineage team/app/0 --output json', 'holdfast doctor --policies'],
+    examples: [
+      'holdfast doctor',
+      'holdfast doctor --lineage team/app/0 --output json',
+      'holdfast doctor --policies --lineage team/app/0',
+    ],
     load: async () => (await import('./doctor.ts')).doctor,
   },
   {
     name: 'keys',
-    usage: ['', 'rotate', 'rotate --lineage NAME'],
+    usage: ['', 'make --lineage NAME', 'rotate', 'rotate --lineage NAME'],
     summary: 'show which keys the repository has, or make new data keys',
     details: `The id of the repository key, which reveals nothing of it, and the data keys of each domain. A domain is a
 lineage's name without its last part; its replicas share keys.
+With make the lineage's domain gets its keys before its first checkpoint, which else makes them: writers then need no right to.
 With rotate each domain, or only that of one lineage, gets a new data key: what is written from then on is encrypted with
 it. Nothing is stored anew, and older data keys stay, since what they encrypted needs them. Processes that run already
 go on with the key they know. Who has read a domain's keys is not shut out by this: store its data in a new lineage.`,

@@ -14,6 +14,7 @@ import { type Parsed, parseDuration, usage } from './options.ts';
 import { formatBytes, formatCount, formatSeconds, printable, styled } from './print.ts';
 import { type Progress, showProgress } from './progress.ts';
 import { formOf, keyRingOf, noArguments } from './session.ts';
+import { fencingJson, sayUnfenced } from './warnings.ts';
 
 /** Of all objects under way together, what the uploads of a store keep included. */
 const memoryBytesMax: number = 160 * 1024 * 1024;
@@ -23,6 +24,7 @@ interface Run {
   readonly host: Host;
   readonly form: 'text' | 'json';
   readonly repository: string;
+  readonly unfenced: boolean;
   readonly from: Counted<ObjectReader>;
   readonly to: Counted<ObjectWriter>;
   readonly copied: RepositoryCopy;
@@ -50,7 +52,8 @@ export async function copy(host: Host, parsed: Parsed): Promise<number> {
   const begin = async (): Promise<void> => {
     // A directory decides by link(), and refuses where it cannot. What a server does with a condition has to be seen.
     if ((await host.storePath(target)) === undefined) {
-      await proveCreateOnly({ store: to, random: host.random, clock, signal });
+      await using inspector = await host.openInspector(target);
+      await proveCreateOnly({ store: to, random: host.random, clock, signal, completeOver: inspector.completeOver });
     }
   };
   const repository = await copyRepositoryObject(
@@ -58,6 +61,8 @@ export async function copy(host: Host, parsed: Parsed): Promise<number> {
     { keyRing, begin: init ? begin : undefined },
     { signal },
   );
+  const unfenced = !repository.object.createOnly;
+  if (unfenced && form === 'text') sayUnfenced(host);
   const line = showProgress(host, form === 'text');
   const progress: CopyProgress = { objects: 0, objectsTotal: 0, bytes: 0, bytesTotal: 0 };
   const parts: CopyParts = {
@@ -70,7 +75,7 @@ export async function copy(host: Host, parsed: Parsed): Promise<number> {
     onProgress: () => draw(line, progress),
   };
   const copied = new RepositoryCopy(parts, repository, only);
-  const run: Run = { host, form, repository: repository.object.id, from, to, copied, startedMs };
+  const run: Run = { host, form, repository: repository.object.id, unfenced, from, to, copied, startedMs };
   try {
     // Names that are wrong and rights that are missing show at once, also of a copy that is to go on for months.
     await copied.discover({ signal });
@@ -193,7 +198,9 @@ function printSummary(run: Run): void {
       bytes: each.copy?.bytes ?? 0,
       passed: each.copy?.passed ?? [],
     }));
-    stdout.write(`${JSON.stringify({ repository, lineages: rows, records, packs, bytes, seconds, requests })}\n`);
+    stdout.write(
+      `${JSON.stringify({ repository, ...fencingJson(run), lineages: rows, records, packs, bytes, seconds, requests })}\n`,
+    );
     return;
   }
   if (lineages.length === 0) stdout.write('Nothing has been stored here yet.\n');

@@ -1,338 +1,257 @@
-/** `holdfast doctor`: whether a store can be relied on, and what these credentials may do in it. */
-import { type Policy, type PolicyScope, type StoreRole, storePolicy, storeRoles } from '../contract/store-policies.ts';
-import {
-  domainKeyPrefix,
-  lineagePrefix,
-  packPrefix,
-  pinPrefix,
-  probesPrefix,
-  receiptPrefix,
-  repositoryObjectKey,
-} from '../engine/format/object-keys.ts';
-import { openLog } from '../engine/lineage/open-log.ts';
-import { type Proof, proveCreateOnly } from '../engine/lineage/prove-create-only.ts';
-import { domainOf, openRepository, type Repository } from '../engine/lineage/repository.ts';
-import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+/** `holdfast doctor`: whether a store can be relied on, and what these credentials may do with it. */
+import { listLineages, openLog } from '../engine/lineage/open-log.ts';
+import { type Proof, probeKeys, proveCreateOnly } from '../engine/lineage/prove-create-only.ts';
+import { openRepository, type Repository } from '../engine/lineage/repository.ts';
+import { toHex } from '../engine/model/bytes.ts';
+import { errorCatalogue, type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
-import type { ObjectWriter } from '../engine/ports/object-store.ts';
-import type { StoreFinding, StoreInspector, StoreRights } from '../engine/ports/store-inspector.ts';
+import type { ObjectReader } from '../engine/ports/object-store.ts';
+import type { StoreFacts, StoreInspector } from '../engine/ports/store-inspector.ts';
+import { timeText } from './describe-record.ts';
+import { bucketFindings, clockFinding, directoryFindings, type Finding, finding, type State } from './findings.ts';
 import type { Host } from './host.ts';
 import type { Parsed } from './options.ts';
 import { formatSeconds, printable, styled } from './print.ts';
 import { encryptionOf, formOf, keyRingOf, noArguments } from './session.ts';
+import { comparePolicies, type PolicyReport, printPolicies } from './policies.ts';
+import { fencingJson } from './warnings.ts';
 
-/** Signatures are refused by AWS when clocks are 15 minutes apart; times of checkpoints should be better than that. */
-const skewMsMax = 60_000;
-
-interface RoleFit {
-  readonly role: StoreRole;
-  readonly lacks: readonly string[];
-  readonly exceeds: readonly string[];
+interface Opened {
+  readonly repository: Repository | undefined;
+  /** Also where it could not be opened. */
+  readonly present: boolean;
+  readonly findings: readonly Finding[];
 }
 
 export async function doctor(host: Host, parsed: Parsed): Promise<number> {
   const form = formOf('doctor', parsed);
   noArguments('doctor', parsed);
   const address = parsed.required('store');
-  const named = parsed.text('lineage');
-  const lineage = named === undefined || named === '' ? undefined : toLineageName(named);
+  const lineage = parsed.text('lineage');
+  const scope = lineage === undefined ? undefined : toLineageName(lineage);
   await using inspector = await host.openInspector(address);
-  if (parsed.flag('policies')) return printPolicies(host, form, inspector, lineage);
-
-  const examination = new Examination(host, parsed, inspector, lineage);
-  await examination.run(address);
-  const { findings, roles } = examination;
-  const failed = findings.some(({ state }) => state === 'failed');
-  if (form === 'json') {
-    host.stdout.write(`${JSON.stringify({ store: address, healthy: !failed, findings, roles })}\n`);
-  } else {
-    printFindings(host, address, findings);
-    printRoles(host, roles);
-  }
-  return failed ? errorCatalogue.E_UNHEALTHY.exit : 0;
-}
-
-class Examination {
-  readonly findings: StoreFinding[] = [];
-  roles: readonly RoleFit[] = [];
-  readonly #host: Host;
-  readonly #parsed: Parsed;
-  readonly #inspector: StoreInspector;
-  readonly #lineage: LineageName | undefined;
-
-  constructor(host: Host, parsed: Parsed, inspector: StoreInspector, lineage: LineageName | undefined) {
-    this.#host = host;
-    this.#parsed = parsed;
-    this.#inspector = inspector;
-    this.#lineage = lineage;
-  }
-
-  async run(address: string): Promise<void> {
-    await this.#tools();
-    try {
-      await using store = await this.#host.openWriter(address, { create: false });
-      await store.stat(repositoryObjectKey, { signal: this.#host.signal });
-      this.#say({ check: 'store', state: 'ok', seen: 'answers' });
-      const repository = await this.#repository(store);
-      if (repository !== undefined) await this.#log(store, repository);
-      for (const finding of await this.#inspector.settings({ signal: this.#host.signal })) this.#say(finding);
-      await this.#writing(store, repository);
-    } catch (error) {
-      this.#fail('store', error);
+  const { repository, present, findings: opened } = await openFindings(host, parsed, address);
+  const reached = opened.every(({ check, state }) => check !== 'reachable' || state !== 'failed');
+  const facts = reached ? await inspector.facts({ signal: host.signal }) : undefined;
+  const findings = [...opened];
+  if (facts !== undefined) {
+    // A directory that is no store yet stays as it is.
+    if (present || facts.kind === 'bucket') {
+      findings.push(...(await createOnlyFindings(host, address, inspector, facts, repository)));
     }
-  }
-
-  #say(finding: StoreFinding): void {
-    this.findings.push(finding);
-  }
-
-  /** What a check has met that is no finding of its own: its code and its remedy are one. */
-  #fail(check: string, error: unknown): void {
-    if (this.#host.signal.aborted || !(error instanceof HoldfastError)) throw error;
-    this.#say({ check, state: 'failed', seen: `${error.code}: ${error.message}`, remedy: error.remedy });
-  }
-
-  async #tools(): Promise<void> {
-    const { name } = await this.#host.fileTree();
-    using compressor = await this.#host.compressor();
-    const whole = name === 'native';
-    this.#say({
-      check: 'host',
-      state: whole ? 'ok' : 'warning',
-      seen: `file tree ${name}, compression by ${compressor.name}`,
-      ...(whole ? {} : { remedy: 'Only Linux on x64 and arm64 keeps everything; checkpoints list what is missing.' }),
-    });
-  }
-
-  async #repository(store: ObjectWriter): Promise<Repository | undefined> {
-    const host = this.#host;
-    try {
-      const keyRing = await keyRingOf(host, this.#parsed);
-      const settings = { keyRing, encryption: encryptionOf('doctor', this.#parsed) };
-      const repository = await openRepository(store, settings, { signal: host.signal });
-      this.#say({ check: 'repository', state: 'ok', seen: `${repository.id}, format ${repository.formatVersion}` });
-      this.#say(
-        repository.encryption === 'none'
-          ? {
-              check: 'encryption',
-              state: 'warning',
-              seen: 'none: who can read the store can read the data',
-              remedy: 'Make a repository with a key, unless the store is as private as the data.',
-            }
-          : { check: 'encryption', state: 'ok', seen: `${repository.encryption}, and this key opens it` },
-      );
-      return repository;
-    } catch (error) {
-      this.#fail('repository', error);
-      return undefined;
-    }
-  }
-
-  async #log(store: ObjectWriter, repository: Repository): Promise<void> {
-    if (this.#lineage === undefined) return;
-    const { signal, clock } = this.#host;
-    try {
-      const { log } = await openLog(store, repository, this.#lineage, { signal });
-      const { record } = await log.head({ signal });
-      const age = record === undefined ? undefined : (clock.nowMs() - record.header.timeMs) / 1000;
-      const seen =
-        record === undefined || age === undefined
-          ? 'it has no record yet'
-          : `newest record ${record.header.slot}, ${record.header.kind}, ${formatSeconds(Math.max(0, age))} old`;
-      this.#say({ check: 'lineage', state: 'ok', seen });
-    } catch (error) {
-      if (isHoldfastError(error, 'E_NOT_FOUND'))
-        this.#say({ check: 'lineage', state: 'ok', seen: 'nothing stored yet' });
-      else this.#fail('lineage', error);
-    }
-  }
-
-  async #writing(store: ObjectWriter, repository: Repository | undefined): Promise<void> {
-    let proof: Proof | undefined;
-    let create = true;
-    try {
-      proof = await this.#prove(store);
-    } catch (error) {
-      if (isHoldfastError(error, 'E_UNFENCED') && repository?.unfenced === true) {
-        const seen = `${error.message}; the repository was made --unfenced`;
-        this.#say({ check: 'create-only', state: 'warning', seen, remedy: error.remedy });
-      } else if (isHoldfastError(error, 'E_STORE_READ_ONLY')) {
-        create = false;
-        const where = this.#lineage === undefined ? ' outside of a lineage: name yours with --lineage' : '';
-        this.#say({ check: 'create-only', state: 'unknown', seen: `these credentials cannot create anything${where}` });
-      } else this.#fail('create-only', error);
-    }
-    if (proof === undefined) {
-      this.roles = fits({ create, rights: undefined });
-      return;
-    }
-    this.#say({
-      check: 'create-only',
-      state: 'ok',
-      seen: 'refuses to overwrite; of eight writers at once one has won',
-    });
-    this.#clock(proof);
-    const { signal } = this.#host;
-    const completion = await this.#inspector.completionRefused(proof.key, { signal });
-    if (completion !== undefined) this.#say(completionFinding(completion));
-    const uploads = this.#lineage === undefined ? probesPrefix : packPrefix(this.#lineage);
-    const rights = await this.#inspector.rights({ ...proof, uploads }, { signal });
-    this.#say(rightsFinding(rights, this.#inspector.policies?.dialect));
-    this.roles = fits({ create, rights });
-  }
-
-  /** Where the place for probes is closed, below the lineage: that is all that an agent may write. */
-  async #prove(store: ObjectWriter): Promise<Proof> {
-    const { random, clock, signal } = this.#host;
-    const parts = { store, random, clock, signal };
-    try {
-      return await proveCreateOnly(parts);
-    } catch (error) {
-      if (!isHoldfastError(error, 'E_STORE_READ_ONLY') || this.#lineage === undefined) throw error;
-      return await proveCreateOnly({ ...parts, prefix: `${receiptPrefix(this.#lineage)}probe/` });
-    }
-  }
-
-  #clock({ clock: { storeMs, beforeMs, afterMs } }: Proof): void {
-    // Stores tell whole seconds, some cut and some rounded.
-    const early = beforeMs - 1000 - storeMs;
-    const late = storeMs - 1000 - afterMs;
-    const skewMs = Math.max(0, early, late);
-    const check = 'clock';
-    if (skewMs <= skewMsMax) this.#say({ check, state: 'ok', seen: 'agrees with that of the store' });
-    else {
-      const how = early > 0 ? 'ahead of' : 'behind';
-      const remedy =
-        'Set the clock of this host by NTP: times of checkpoints are told by it, and stores refuse requests.';
-      this.#say({ check, state: 'warning', seen: `${formatSeconds(skewMs / 1000)} ${how} that of the store`, remedy });
-    }
-  }
-}
-
-function completionFinding(completion: StoreRights['overwrite']): StoreFinding {
-  const check = 'completion';
-  if (completion === 'refused') return { check, state: 'ok', seen: 'an upload of parts does not overwrite either' };
-  if (completion === 'unknown') return { check, state: 'unknown', seen: 'uploads of parts could not be tried' };
-  return {
-    check,
-    state: 'warning',
-    seen: 'completing an upload of parts overwrites',
-    remedy: 'Harmless by itself: names of packs are never used twice. Protect them by object lock or versioning.',
-  };
-}
-
-function rightsFinding({ overwrite, delete: remove }: StoreRights, dialect: 'aws' | 'other' | undefined): StoreFinding {
-  const check = 'rights';
-  const may = [...(overwrite === 'granted' ? ['overwrite'] : []), ...(remove === 'granted' ? ['delete'] : [])];
-  if (may.length === 0) return { check, state: 'ok', seen: 'these credentials can neither overwrite nor delete' };
-  const remedy =
-    dialect === undefined
-      ? 'In a directory nothing can be forbidden to its user. Where that matters use a bucket with object lock or versioning.'
-      : dialect === 'aws'
-        ? 'Give agents the policy that holdfast doctor --policies prints.'
-        : 'Give agents the policy that holdfast doctor --policies prints. Overwriting this server may not be able to refuse: turn on object lock or versioning.';
-  return { check, state: 'warning', seen: `these credentials can ${may.join(' and ')}`, remedy };
-}
-
-/** Which rights each role needs beyond reading, and which would be too many. */
-const roleRights: Readonly<Record<StoreRole, readonly ('create' | keyof StoreRights)[]>> = {
-  agent: ['create', 'abortUpload', 'listUploads'],
-  restore: [],
-  gc: ['create', 'delete'],
-  person: ['create'],
-};
-const rightTexts: Readonly<Record<'create' | keyof StoreRights, string>> = {
-  create: 'create objects',
-  overwrite: 'overwrite',
-  delete: 'delete',
-  abortUpload: 'give up uploads',
-  listUploads: 'list uploads',
-};
-/** Who has these and does not need them could do harm with them. */
-const harmful = ['create', 'overwrite', 'delete'] as const;
-
-function fits({
-  create,
-  rights,
-}: {
-  readonly create: boolean;
-  readonly rights: StoreRights | undefined;
-}): readonly RoleFit[] {
-  const has = (right: 'create' | keyof StoreRights): boolean | undefined => {
-    if (right === 'create') return create;
-    const told = rights?.[right] ?? 'unknown';
-    return told === 'unknown' ? undefined : told === 'granted';
-  };
-  return storeRoles.map((role) => {
-    const needs = roleRights[role];
-    return {
-      role,
-      lacks: needs.filter((right) => has(right) === false).map((right) => rightTexts[right]),
-      exceeds: harmful
-        .filter((right) => !needs.includes(right) && has(right) === true)
-        .map((right) => rightTexts[right]),
-    };
-  });
-}
-
-function scopeOf(policies: NonNullable<StoreInspector['policies']>, lineage: LineageName | undefined): PolicyScope {
-  return {
-    ...policies,
-    ...(lineage === undefined
-      ? { lineage: 'v1/l/*/', domain: 'v1/key/*/', pins: 'v1/pin/*/' }
-      : {
-          lineage: lineagePrefix(lineage),
-          domain: domainKeyPrefix(domainOf(lineage)),
-          pins: pinPrefix(lineage),
-        }),
-  };
-}
-
-function printPolicies(
-  host: Host,
-  form: 'text' | 'json',
-  { policies }: StoreInspector,
-  lineage: LineageName | undefined,
-): number {
-  if (policies === undefined) {
-    throw new HoldfastError('E_USAGE', 'a directory has no policies: its user may do everything in it', {
-      remedy: 'Run every process that writes there as one user of its own; or use a bucket.',
-    });
-  }
-  const scope = scopeOf(policies, lineage);
-  const all = Object.fromEntries(storeRoles.map((role): [string, Policy] => [role, storePolicy(role, scope)]));
-  if (form === 'json') {
-    host.stdout.write(`${JSON.stringify(all)}\n`);
-    return 0;
-  }
-  for (const [role, policy] of Object.entries(all)) {
-    host.stdout.write(`${styled(host.stdout, 'bold', role)}\n${JSON.stringify(policy, undefined, 2)}\n\n`);
-  }
-  if (policies.dialect === 'other') {
-    host.stdout.write(
-      'Servers other than AWS may not know conditions that forbid overwriting, so these have none: turn on object lock or versioning.\n',
+    findings.push(
+      ...(facts.kind === 'bucket'
+        ? bucketFindings(facts, repository && repository.encryption !== 'none')
+        : directoryFindings(facts)),
     );
   }
-  return 0;
+  findings.push(...(await hostFindings(host)));
+  const policies =
+    parsed.flag('policies') && facts !== undefined
+      ? await comparePolicies(host, inspector, facts, scope, host.random)
+      : undefined;
+  if (form === 'json') {
+    const server = facts?.kind === 'bucket' ? facts.server : undefined;
+    const healthy = !findings.some(({ state }) => state === 'failed');
+    const about = { store: address, server, repository: repository?.id ?? null };
+    const fencing = repository === undefined ? {} : fencingJson(repository);
+    host.stdout.write(`${JSON.stringify({ ...about, ...fencing, healthy, findings, ...policies })}\n`);
+  } else {
+    printFindings(host, address, facts, findings);
+    if (policies !== undefined) printPolicies(host, policies as PolicyReport);
+  }
+  return findings.some(({ state }) => state === 'failed') ? errorCatalogue.E_UNHEALTHY.exit : 0;
 }
 
-const stateStyles = { ok: 'green', warning: 'yellow', failed: 'red', unknown: 'dim' } as const;
+/** Whether the store answers, what repository is in it, and whether the key opens it. */
+async function openFindings(host: Host, parsed: Parsed, address: string): Promise<Opened> {
+  const { signal } = host;
+  const findings: Finding[] = [];
+  let repository: Repository | undefined;
+  const startedMs = host.clock.monotonicMs();
+  try {
+    await using store = await host.openReader(address);
+    const keyRing = await keyRingOf(host, parsed);
+    try {
+      repository = await openRepository(store, { keyRing, encryption: encryptionOf('doctor', parsed) }, { signal });
+    } finally {
+      findings.push(finding('reachable', 'ok', `answered in ${Math.round(host.clock.monotonicMs() - startedMs)} ms`));
+    }
+    const { id, formatVersion, encryption, createdMs, unfenced } = repository;
+    findings.push(finding('repository', 'ok', `${id}, format ${formatVersion}, made ${timeText(createdMs)}`));
+    if (unfenced) {
+      findings.push(
+        finding(
+          'fencing',
+          'warning',
+          'UNFENCED: the repository was made in a store that overwrites; two writers are not told apart',
+          'Keep to one writer for each lineage, and move to another store: holdfast copy.',
+        ),
+      );
+    }
+    findings.push(...(await lineageFindings(host, store, repository, encryption, parsed.text('lineage'))));
+  } catch (error) {
+    if (!isHoldfastError(error) || signal.aborted) throw error;
+    return {
+      repository: undefined,
+      present: error.code !== 'E_REPOSITORY_MISSING',
+      findings: failureFindings(findings, error),
+    };
+  }
+  return { repository, present: true, findings };
+}
 
-function printFindings({ stdout }: Host, address: string, findings: readonly StoreFinding[]): void {
-  stdout.write(`${styled(stdout, 'bold', printable(address))}\n`);
-  for (const { check, state, seen, remedy } of findings) {
-    stdout.write(`  ${styled(stdout, stateStyles[state], state.padEnd(8))} ${check.padEnd(18)} ${printable(seen)}\n`);
-    if (remedy !== undefined) stdout.write(`${' '.repeat(30)}${printable(remedy)}\n`);
+const keyCodes: ReadonlySet<string> = new Set(['E_KEY_MISSING', 'E_KEY_WRONG', 'E_ENCRYPTION_MISMATCH']);
+
+function failureFindings(before: readonly Finding[], error: HoldfastError): readonly Finding[] {
+  const { code, message, remedy } = error;
+  const seen = `${code}: ${message}`;
+  const unreachable = code.startsWith('E_STORE_') || code === 'E_USAGE' || code === 'E_INTERNAL';
+  if (unreachable) return [finding('reachable', 'failed', seen, remedy)];
+  return [...before, finding(keyCodes.has(code) ? 'key' : 'repository', 'failed', seen, remedy)];
+}
+
+/** The repository object names its key; that the keys of workloads can be opened with it is seen by opening one. */
+async function lineageFindings(
+  host: Host,
+  store: ObjectReader,
+  repository: Repository,
+  encryption: string,
+  named: string | undefined,
+): Promise<readonly Finding[]> {
+  const { signal, clock } = host;
+  const key =
+    encryption === 'none' ? 'the repository has no encryption, and needs no key' : 'it is that of the repository';
+  const lineage = named === undefined ? await anyLineage(store, signal) : toLineageName(named);
+  if (lineage === undefined) return [finding('key', 'ok', key)];
+  try {
+    const { log, access } = await openLog(store, repository, lineage, { signal });
+    const opens = encryption === 'none' ? key : `it opens the keys of ${access.domain}`;
+    if (named === undefined) return [finding('key', 'ok', opens)];
+    const { record } = await log.head({ signal });
+    const seen =
+      record === undefined
+        ? 'it has no record yet'
+        : `newest record ${record.header.slot}, ${record.header.kind}, ` +
+          `${formatSeconds(Math.max(0, clock.nowMs() - record.header.timeMs) / 1000)} old`;
+    return [finding('key', 'ok', opens), finding('lineage', 'ok', seen)];
+  } catch (error) {
+    if (!isHoldfastError(error) || signal.aborted) throw error;
+    if (error.code === 'E_NOT_FOUND') {
+      return [finding('key', 'ok', key), finding('lineage', 'ok', `nothing is stored of ${lineage} yet`)];
+    }
+    return [finding('lineage', 'failed', `${error.code}: ${error.message}`, error.remedy)];
   }
 }
 
-function printRoles({ stdout }: Host, roles: readonly RoleFit[]): void {
-  for (const { role, lacks, exceeds } of roles) {
-    const parts = [
-      ...(lacks.length === 0 ? [] : [`cannot ${lacks.join(', ')}`]),
-      ...(exceeds.length === 0 ? [] : [`can ${exceeds.join(', ')}, which it need not`]),
+/** A lineage that is there, where names may be listed. */
+async function anyLineage(store: ObjectReader, signal: AbortSignal): Promise<LineageName | undefined> {
+  try {
+    for await (const { lineage } of listLineages(store, { signal })) if (lineage !== undefined) return lineage;
+  } catch (error) {
+    if (!isHoldfastError(error) || signal.aborted) throw error;
+  }
+  return undefined;
+}
+
+/** Tries out what everything rests on, with objects that are removed again where that is allowed. */
+async function createOnlyFindings(
+  host: Host,
+  address: string,
+  inspector: StoreInspector,
+  facts: StoreFacts,
+  repository: Repository | undefined,
+): Promise<readonly Finding[]> {
+  const { random, clock, signal } = host;
+  const id = toHex(random.bytes(8));
+  if (facts.kind === 'directory' && !facts.write.known) {
+    return [finding('create-only', 'unknown', 'not tried: nothing can be written')];
+  }
+  try {
+    await using store = await host.openWriter(address, { create: false });
+    const { clock: times } = await proveCreateOnly({
+      store,
+      random,
+      clock,
+      id,
+      signal,
+      completeOver: inspector.completeOver,
+    });
+    const parts = inspector.completeOver === undefined ? '' : '; completing an upload over an object is refused too';
+    return [
+      finding('create-only', 'ok', `a second write is refused, of 8 at once one wins${parts}`),
+      finding('lists', 'ok', 'in order, and show at once what was written'),
+      // A bucket's answers tell its time, also to those who may not write.
+      ...(facts.kind === 'directory' ? [clockFinding(aheadOf(times))] : []),
     ];
-    const fit = parts.length === 0 ? 'has what it needs, and no more' : parts.join('; ');
-    stdout.write(`  as ${role.padEnd(8)} ${lacks.length > 0 ? 'no' : 'yes'}: ${fit}\n`);
+  } catch (error) {
+    if (!isHoldfastError(error) || signal.aborted) throw error;
+    if (error.code === 'E_UNFENCED') {
+      const chosen = repository?.unfenced === true;
+      return [
+        finding(
+          'create-only',
+          chosen ? 'warning' : 'failed',
+          chosen ? `${error.message} (as it was chosen by init --unfenced)` : error.message,
+          chosen ? undefined : error.remedy,
+        ),
+      ];
+    }
+    if (error.code === 'E_STORE_READ_ONLY' || error.code === 'E_STORE_UNREACHABLE') {
+      const said = repository === undefined ? '' : `; init saw that it ${repository.unfenced ? 'OVERWRITES' : 'holds'}`;
+      return [finding('create-only', 'unknown', `not tried: these credentials may not write below v1/probe/${said}`)];
+    }
+    return [finding('create-only', 'failed', `${error.code}: ${error.message}`, error.remedy)];
+  } finally {
+    await inspector.forget(probeKeys(id));
+  }
+}
+
+/** By how much the store's clock was outside of the time in which it must have been, in ms; stores tell whole seconds. */
+function aheadOf({ storeMs, beforeMs, afterMs }: Proof['clock']): number {
+  if (storeMs > afterMs + 1000) return storeMs - afterMs;
+  return storeMs < beforeMs - 1000 ? storeMs - beforeMs : 0;
+}
+
+async function hostFindings(host: Host): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  const { name, sharedDescriptors } = await host.fileTree();
+  findings.push(
+    name === 'native'
+      ? finding('file tree', 'ok', 'native: everything is kept')
+      : finding(
+          'file tree',
+          'warning',
+          `${name}: in pure Node, without what it cannot see or set${sharedDescriptors ? '' : ', in one thread'}`,
+          'Run on Linux (x64 or arm64) where native calls work; checkpoint and restore name what they could not keep.',
+        ),
+  );
+  using compressor = await host.compressor();
+  findings.push(
+    compressor.name === 'zstd-codec'
+      ? finding('compressor', 'warning', `${compressor.name}: slow`, 'Use a Node with zstd, or install libzstd.')
+      : finding('compressor', 'ok', compressor.name),
+  );
+  return findings;
+}
+
+const colours = { ok: 'green', warning: 'yellow', failed: 'red', unknown: 'dim' } as const satisfies Record<
+  State,
+  string
+>;
+
+function printFindings(
+  { stdout }: Host,
+  address: string,
+  facts: StoreFacts | undefined,
+  findings: readonly Finding[],
+): void {
+  const server = facts?.kind === 'bucket' && facts.server !== '' ? `, on ${facts.server}` : '';
+  stdout.write(`${styled(stdout, 'bold', printable(address.replace(/\?.*$/s, '')))}${printable(server)}\n`);
+  const width = Math.max(...findings.map(({ check }) => check.length));
+  for (const { check, state, seen, remedy } of findings) {
+    const mark = styled(stdout, colours[state], state.padEnd(7));
+    stdout.write(`  ${mark}  ${check.padEnd(width)}  ${printable(seen)}\n`);
+    if (remedy !== undefined && state !== 'ok') stdout.write(`${' '.repeat(width + 13)}${printable(remedy)}\n`);
   }
 }

@@ -26,7 +26,10 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
   }
   // A directory decides by link(), and refuses where it cannot. What a server does with a condition has to be seen.
   const network = (await host.storePath(address)) === undefined;
-  const unfenced = network && !(await isCreateOnly(host, store, parsed.flag('unfenced')));
+  if (!network && parsed.flag('unfenced')) {
+    throw usage('init', '--unfenced is for servers: a directory refuses to overwrite, or nothing can be created in it');
+  }
+  const unfenced = network && !(await isCreateOnly(host, address, store, parsed.flag('unfenced')));
   let keyRing: KeyRing | undefined;
   let madeKey = false;
   if (encryption === 'aes-256-gcm' && keyFile !== undefined) {
@@ -58,10 +61,11 @@ export async function init(host: Host, parsed: Parsed): Promise<number> {
 }
 
 /** False when it is not, and that is accepted; E_UNFENCED when it is not accepted. */
-async function isCreateOnly(host: Host, store: ObjectWriter, unfenced: boolean): Promise<boolean> {
+async function isCreateOnly(host: Host, address: string, store: ObjectWriter, unfenced: boolean): Promise<boolean> {
   const { random, clock, signal } = host;
+  await using inspector = await host.openInspector(address);
   try {
-    await proveCreateOnly({ store, random, clock, signal });
+    await proveCreateOnly({ store, random, clock, signal, completeOver: inspector.completeOver });
     return true;
   } catch (error) {
     if (unfenced && isHoldfastError(error, 'E_UNFENCED')) return false;

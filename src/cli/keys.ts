@@ -1,4 +1,4 @@
-/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have; `rotate` makes new ones. */
+/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have; `make` and `rotate` make new ones. */
 import { listLineages } from '../engine/lineage/open-log.ts';
 import { domainOf, openRepository } from '../engine/lineage/repository.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
@@ -20,8 +20,9 @@ interface DomainRow {
 export async function keys(host: Host, parsed: Parsed): Promise<number> {
   const [action, more] = parsed.positionals;
   if (more !== undefined) throw usage('keys', `keys takes one argument: ${more}`);
+  if (action === 'make') return await make(host, parsed);
   if (action === 'rotate') return await rotate(host, parsed);
-  if (action !== undefined) throw usage('keys', `${JSON.stringify(action)} is not what keys can do: rotate`);
+  if (action !== undefined) throw usage('keys', `${JSON.stringify(action)} is not what keys can do: make, rotate`);
   const form = formOf('keys', parsed);
   await using store = await host.openReader(parsed.required('store'));
   const keyRing = await keyRingOf(host, parsed);
@@ -49,7 +50,7 @@ export async function keys(host: Host, parsed: Parsed): Promise<number> {
     }));
     const keyId = keyRing?.keyId ?? null;
     host.stdout.write(
-      `${JSON.stringify({ repository: id, encryption, formatVersion, keyId, ...fencingJson(repository), domains })}\n`,
+      `${JSON.stringify({ repository: id, encryption, ...fencingJson(repository), formatVersion, keyId, domains })}\n`,
     );
     return failed?.exit ?? 0;
   }
@@ -76,6 +77,21 @@ async function domainsOf(store: ObjectReader, signal: AbortSignal): Promise<Read
     if (lineage !== undefined) lineages.set(domainOf(lineage), (lineages.get(domainOf(lineage)) ?? 0) + 1);
   }
   return lineages;
+}
+
+/** The keys of a lineage's workload before its first checkpoint, for writers that may not make keys. */
+async function make(host: Host, parsed: Parsed): Promise<number> {
+  const form = formOf('keys', parsed);
+  const { clock, random, signal, stdout } = host;
+  const domain = domainOf(toLineageName(parsed.required('lineage')));
+  await using store = await host.openWriter(parsed.required('store'), { create: false });
+  const repository = await repositoryOf(host, 'keys', parsed, store);
+  const { dataKey } = await repository.openOrMakeDomain(domain, { store, clock, random, signal });
+  const { generation } = dataKey;
+  if (form === 'text') stdout.write(`${domain}  data key ${generation}\n`);
+  else
+    stdout.write(`${JSON.stringify({ repository: repository.id, ...fencingJson(repository), domain, generation })}\n`);
+  return 0;
 }
 
 async function rotate(host: Host, parsed: Parsed): Promise<number> {

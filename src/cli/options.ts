@@ -97,7 +97,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   every: { value: 'DURATION', help: 'with --follow: look for what is new this often (default 10s)' },
   init: { help: 'make the second store, where it holds nothing yet' },
   unfenced: { help: 'init: use a store that does not refuse to overwrite; every command will say so' },
-  policies: { help: 'doctor: print the IAM policies that each kind of process needs' },
+  policies: { help: 'doctor: print the policy of each role, and compare what these credentials may do with them' },
   help: { help: 'show the help of the command' },
 };
 

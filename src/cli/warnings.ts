@@ -10,8 +10,6 @@ export const warningCatalogue = {
   W_NO_MATCH: 'a glob matches nothing',
   W_CACHE: 'the cache could not be used; what it would have spared was read',
   W_KEY_INSIDE: 'the key file lies in what is stored: lost together, it opens nothing',
-  W_UNFENCED:
-    'the repository was made `--unfenced`: two writers of a lineage are not told apart, and may overwrite each other',
   W_ROOT_UNKNOWN: 'a dry run before the first checkpoint of a workload: there are no keys yet, so `root` is null',
 } as const;
 

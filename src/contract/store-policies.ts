@@ -1,27 +1,5 @@
-/**
- * The rights that each kind of process needs in a bucket, as IAM policies: no more than that. `holdfast doctor --policies` prints
- * them, and they are what the bucket of a team should have. Prefixes come in as text, made by format/object-keys.ts.
- */
-
-export const storeRoles = ['agent', 'restore', 'gc', 'person'] as const;
-export type StoreRole = (typeof storeRoles)[number];
-
-export interface PolicyScope {
-  readonly bucket: string;
-  /** What stands before every key of the store: empty, or ending with a slash. */
-  readonly prefix: string;
-  /** `v1/l/<hh>/<lineage>/` of one lineage, or with wildcards for several. */
-  readonly lineage: string;
-  /** `v1/key/<domain>/` of its key domain. */
-  readonly domain: string;
-  /** `v1/pin/<lineage>/` */
-  readonly pins: string;
-  /**
-   * aws: creating is allowed only under the condition that nothing is overwritten. other: servers that refuse a policy with
-   * conditions that they do not know; there who may create may overwrite.
-   */
-  readonly dialect: 'aws' | 'other';
-}
+/** Policies in the language of AWS IAM, written from the table of roles. The same text goes into a bucket policy or a Helm chart. */
+import { type Grant, grantsOf, type Role, type RolePlaces, type Verb } from './store-roles.ts';
 
 export interface PolicyStatement {
   readonly Sid: string;
@@ -31,83 +9,134 @@ export interface PolicyStatement {
   readonly Condition?: Readonly<Record<string, Readonly<Record<string, string | readonly string[]>>>>;
 }
 
-export interface Policy {
+export interface IamPolicy {
   readonly Version: '2012-10-17';
   readonly Statement: readonly PolicyStatement[];
 }
 
-/** The policy of one role. */
-export function storePolicy(role: StoreRole, scope: PolicyScope): Policy {
-  return { Version: '2012-10-17', Statement: statements[role](scope) };
-}
-
-const statements: Readonly<Record<StoreRole, (scope: PolicyScope) => readonly PolicyStatement[]>> = {
-  // What it reads is its own workload's; what it makes is one log, its packs and its receipts.
-  agent: (scope) => [
-    read(scope, ['v1/repo', `${scope.domain}*`, `${scope.lineage}*`]),
-    list(scope, [scope.lineage, scope.domain]),
-    ...create(scope, [`${scope.lineage}log/*`, `${scope.lineage}pk/*`, `${scope.lineage}receipt/*`]),
-    allow(
-      'EndOwnUploads',
-      ['s3:AbortMultipartUpload', 's3:ListMultipartUploadParts'],
-      objects(scope, [`${scope.lineage}pk/*`]),
-    ),
-    allow('FindOwnUploads', ['s3:ListBucketMultipartUploads'], [bucket(scope)]),
-  ],
-  restore: (scope) => [
-    read(scope, ['v1/repo', `${scope.domain}*`, `${scope.lineage}*`]),
-    list(scope, [scope.lineage, scope.domain]),
-  ],
-  // Reads what is in clear, has no keys, and deletes. In versioned buckets it deletes versions.
-  gc: (scope) => [
-    read(scope, ['v1/repo', 'v1/key/*', 'v1/l/*', 'v1/pin/*']),
-    list(scope, ['v1/l/', 'v1/pin/', 'v1/key/']),
-    ...create(scope, ['v1/l/*/gc/*', 'v1/audit/*']),
-    allow('Collect', ['s3:DeleteObject', 's3:DeleteObjectVersion'], objects(scope, ['v1/l/*', 'v1/pin/*'])),
-    allow('ListVersions', ['s3:ListBucketVersions'], [bucket(scope)]),
-  ],
-  // Whoever restores by hand pins, releases suspects, and makes repositories and keys.
-  person: (scope) => [
-    read(scope, ['v1/*']),
-    list(scope, ['v1/']),
-    ...create(scope, ['v1/repo', 'v1/key/*', 'v1/probe/*', `${scope.lineage}ack/*`, `${scope.pins}*`, 'v1/audit/*']),
-  ],
-};
-
-function read(scope: PolicyScope, keys: readonly string[]): PolicyStatement {
-  return allow('Read', ['s3:GetObject'], objects(scope, keys));
-}
-
-function list(scope: PolicyScope, prefixes: readonly string[]): PolicyStatement {
-  const below = prefixes.map((prefix) => `${scope.prefix}${prefix}*`);
-  return {
-    ...allow('List', ['s3:ListBucket'], [bucket(scope)]),
-    Condition: { StringLike: { 's3:prefix': below } },
-  };
+/** What of a bucket stands in its policies. */
+export interface PolicyPlace {
+  readonly bucket: string;
+  /** What every key begins with; empty, or ending with a slash. */
+  readonly prefix: string;
+  /** `aws`, `aws-cn`, `aws-us-gov` */
+  readonly partition: string;
+  /** Tags that are given to every object. */
+  readonly tags: Readonly<Record<string, string>>;
+  /** Whether object lock is asked for with every object. */
+  readonly locksObjects: boolean;
+  /** The key of the store's key service that is asked for: its id, its ARN, or `*`. */
+  readonly kmsKey: string | undefined;
+  readonly dialect: PolicyDialect;
 }
 
 /**
- * Creating an object whole, or completing one of many parts, must carry If-None-Match. Beginning an upload and sending its parts
- * cannot carry it, and make no object.
- * https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+ * What a server takes for a policy. Only AWS knows the condition keys that refuse a write without `If-None-Match`: MinIO and versitygw
+ * refuse a policy that names them, SeaweedFS takes it and lets nobody write. So there who may create may also overwrite.
+ * SeaweedFS besides does not know some actions by the names that AWS gives them. docs/stores.md, "Permissions".
  */
-function create(scope: PolicyScope, keys: readonly string[]): readonly PolicyStatement[] {
-  const made = allow('Create', ['s3:PutObject'], objects(scope, keys));
-  if (scope.dialect === 'other') return [made];
-  return [
-    { ...made, Condition: { Null: { 's3:if-none-match': 'false' } } },
-    { ...made, Sid: 'SendParts', Condition: { Bool: { 's3:ObjectCreationOperation': 'false' } } },
-  ];
+export type PolicyDialect = 'aws' | 'plain' | 'seaweedfs';
+
+export function dialectOf({ isAws, server }: { readonly isAws: boolean; readonly server: string }): PolicyDialect {
+  if (isAws || /^AmazonS3/i.test(server)) return 'aws';
+  return /^SeaweedFS/i.test(server) ? 'seaweedfs' : 'plain';
 }
 
-function allow(Sid: string, Action: readonly string[], Resource: readonly string[]): PolicyStatement {
-  return { Sid, Effect: 'Allow', Action, Resource };
+const unknownToSeaweedFs: ReadonlySet<string> = new Set([
+  's3:ListBucketMultipartUploads',
+  's3:GetLifecycleConfiguration',
+  's3:GetEncryptionConfiguration',
+]);
+
+/** The least that a role needs in a bucket. */
+export function storePolicy(role: Role, places: RolePlaces, place: PolicyPlace): IamPolicy {
+  const statements = grantsOf(role, places).flatMap((grant) => statementsOf(grant, place));
+  const setup = role === 'setup' ? [askStatement(place)] : [];
+  const kms = place.kmsKey === undefined ? [] : [kmsStatement(place, place.kmsKey)];
+  const all: readonly PolicyStatement[] = [...statements, ...setup, ...kms];
+  return {
+    Version: '2012-10-17',
+    Statement: place.dialect === 'seaweedfs' ? all.map(withoutUnknown).filter(({ Action }) => Action.length > 0) : all,
+  };
 }
 
-function bucket(scope: PolicyScope): string {
-  return `arn:aws:s3:::${scope.bucket}`;
+function withoutUnknown(statement: PolicyStatement): PolicyStatement {
+  return { ...statement, Action: statement.Action.filter((action) => !unknownToSeaweedFs.has(action)) };
 }
 
-function objects(scope: PolicyScope, keys: readonly string[]): readonly string[] {
-  return keys.map((key) => `${bucket(scope)}/${scope.prefix}${key}`);
+const sids: Readonly<Record<Verb, string>> = {
+  read: 'Read',
+  list: 'List',
+  create: 'CreateOnly',
+  delete: 'Delete',
+  endUploads: 'EndUploads',
+};
+
+function statementsOf({ verb, where }: Grant, place: PolicyPlace): readonly PolicyStatement[] {
+  const bucket = `arn:${place.partition}:s3:::${place.bucket}`;
+  const objects = where.map((pattern) => `${bucket}/${place.prefix}${pattern}`);
+  const allow = (
+    suffix: string,
+    Action: readonly string[],
+    Resource: readonly string[],
+    Condition?: PolicyStatement['Condition'],
+  ): PolicyStatement => ({
+    Sid: `${sids[verb]}${suffix}`,
+    Effect: 'Allow',
+    Action,
+    Resource,
+    ...(Condition === undefined ? {} : { Condition }),
+  });
+  switch (verb) {
+    case 'read':
+      return [allow('', ['s3:GetObject'], objects)];
+    case 'list':
+      return [
+        allow('', ['s3:ListBucket'], [bucket], {
+          StringLike: { 's3:prefix': where.map((pattern) => `${place.prefix}${pattern}`) },
+        }),
+      ];
+    case 'delete':
+      // Of a bucket with versions the version is deleted, never only hidden.
+      return [allow('', ['s3:DeleteObject', 's3:DeleteObjectVersion'], objects)];
+    case 'endUploads':
+      return [
+        allow('', ['s3:AbortMultipartUpload'], objects),
+        allow('List', ['s3:ListBucketMultipartUploads'], [bucket]),
+      ];
+    case 'create': {
+      const more = [
+        ...(Object.keys(place.tags).length > 0 ? ['s3:PutObjectTagging'] : []),
+        ...(place.locksObjects ? ['s3:PutObjectRetention'] : []),
+      ];
+      const extra = more.length === 0 ? [] : [allow('Settings', more, objects)];
+      if (place.dialect !== 'aws') return [allow('', ['s3:PutObject'], objects), ...extra];
+      return [
+        allow('', ['s3:PutObject'], objects, { Null: { 's3:if-none-match': 'false' } }),
+        // Parts of an upload make no object; its completion does, and has to bring the condition.
+        allow('Parts', ['s3:PutObject'], objects, { Bool: { 's3:ObjectCreationOperation': 'false' } }),
+        ...extra,
+      ];
+    }
+  }
+}
+
+/** What `doctor` asks the bucket about itself. */
+function askStatement({ partition, bucket }: PolicyPlace): PolicyStatement {
+  return {
+    Sid: 'AskTheBucket',
+    Effect: 'Allow',
+    Action: [
+      's3:GetBucketVersioning',
+      's3:GetBucketObjectLockConfiguration',
+      's3:GetLifecycleConfiguration',
+      's3:GetEncryptionConfiguration',
+    ],
+    Resource: [`arn:${partition}:s3:::${bucket}`],
+  };
+}
+
+function kmsStatement({ partition }: PolicyPlace, key: string): PolicyStatement {
+  const arn = key.startsWith('arn:') || key === '*' ? key : `arn:${partition}:kms:*:*:key/${key}`;
+  return { Sid: 'Encrypt', Effect: 'Allow', Action: ['kms:GenerateDataKey', 'kms:Decrypt'], Resource: [arn] };
 }

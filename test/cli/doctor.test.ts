@@ -1,58 +1,95 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
-import { type StoreRole, storePolicy } from '../../src/contract/store-policies.ts';
-import { domainKeyPrefix, lineagePrefix, pinPrefix } from '../../src/engine/format/object-keys.ts';
-import { toLineageName } from '../../src/engine/model/ids.ts';
-import { assumeRole } from '../servers/role-credentials.ts';
+import * as fs from 'node:fs';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { installedServers, type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
-import { freshBucket } from '../servers/s3-store-of.ts';
+import { freshBucket, openS3, settingsFor } from '../servers/s3-store-of.ts';
 import { type JsonObject, Workplace } from './run-cli.ts';
 
-let work: Workplace | undefined;
-afterEach(() => {
-  work?.[Symbol.dispose]();
-  work = undefined;
+let work: Workplace;
+beforeEach(() => {
+  work = new Workplace();
 });
+afterEach(() => work[Symbol.dispose]());
 
-function stateOf(result: JsonObject, check: string): unknown {
-  return (result['findings'] as readonly JsonObject[]).find((finding) => finding['check'] === check)?.['state'];
+function statesOf({ findings }: JsonObject): Record<string, string> {
+  return Object.fromEntries((findings as { check: string; state: string }[]).map(({ check, state }) => [check, state]));
 }
 
-describe('doctor of a directory', () => {
-  test('tries it out, tells what a directory cannot refuse, and says it in words', async () => {
-    work = new Workplace();
-    await work.run(['init']);
-    const result = await work.json(['doctor']);
-    expect(result).toMatchObject({ healthy: true });
-    expect(stateOf(result, 'create-only')).toBe('ok');
-    expect(stateOf(result, 'clock')).toBe('ok');
-    expect(stateOf(result, 'lineage')).toBe('ok');
-    expect(stateOf(result, 'rights')).toBe('warning');
-    const { stdout, code } = await work.run(['doctor']);
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/ok +create-only +refuses to overwrite/);
-    expect(stdout).toContain('use a bucket with object lock or versioning');
-    expect(await work.error(['doctor', '--policies'])).toMatchObject({ code: 'E_USAGE' });
+function treeOf(path: string): string[] {
+  return fs.readdirSync(path, { recursive: true, encoding: 'utf8' }).sort();
+}
+
+describe('holdfast doctor of a directory', () => {
+  test('finds it sound, and leaves it as it was', async () => {
+    fs.mkdirSync(work.at('data'));
+    await work.json(['init']);
+    await work.json(['checkpoint', work.at('data')]);
+    // The directory of trials stays, empty.
+    await work.json(['doctor']);
+    const before = treeOf(work.at('store'));
+    const found = await work.json(['doctor']);
+    expect(found).toMatchObject({ healthy: true, repository: expect.stringMatching(/^[0-9a-f]{32}$/) });
+    expect(found['unfenced']).toBeUndefined();
+    const failing = Object.entries(statesOf(found)).filter(([, state]) => state === 'failed');
+    expect(failing).toEqual([]);
+    expect(statesOf(found)).toMatchObject({
+      'create-only': 'ok',
+      lists: 'ok',
+      key: 'ok',
+      'hard links': 'ok',
+      sync: 'ok',
+    });
+    expect(treeOf(work.at('store'))).toEqual(before);
   });
 
-  test('finds others who may write, a wrong key, and a store that is not there', async () => {
-    work = new Workplace();
-    await work.run(['init']);
-    chmodSync(work.at('store'), 0o777);
-    expect(stateOf(await work.json(['doctor']), 'access')).toBe('warning');
-    const other = new Workplace();
-    await other.run(['init']);
-    const wrong = await work.json(['doctor'], { env: { HOLDFAST_KEY_FILE: other.at('key') }, code: 31 });
-    expect(stateOf(wrong, 'repository')).toBe('failed');
-    expect(stateOf(wrong, 'create-only')).toBe('ok');
-    other[Symbol.dispose]();
-    rmSync(work.at('store'), { recursive: true });
-    const gone = await work.json(['doctor'], { code: 31 });
-    expect(stateOf(gone, 'store')).toBe('failed');
+  test('says on one page what is wrong, with the remedy, and ends with 31', async () => {
+    await work.json(['init']);
+    fs.chmodSync(work.at('store'), 0o755);
+    const ran = await work.run(['doctor'], { env: { HOLDFAST_KEY_FILE: '' } });
+    expect(ran).toMatchObject({ code: 31, stderr: '' });
+    expect(ran.stdout).toMatch(/failed +key +E_KEY_MISSING/);
+    expect(ran.stdout).toContain('Give the repository key');
+    expect(ran.stdout).toMatch(/warning +permissions +mode 0755/);
+    expect(ran.stdout).toMatch(/ok +create-only/);
+  });
+
+  test('of another key, of no repository and of no store say which it is', async () => {
+    const empty = work.at('empty');
+    fs.mkdirSync(empty);
+    const nothing = await work.json(['doctor', '--store', `file:${work.at('nothing')}`], { code: 31 });
+    expect(statesOf(nothing)).toMatchObject({ reachable: 'failed' });
+    expect(fs.existsSync(work.at('nothing'))).toBe(false);
+    const none = await work.json(['doctor', '--store', `file:${empty}`, '--encryption', 'none'], {
+      code: 31,
+      env: { HOLDFAST_KEY_FILE: '' },
+    });
+    expect(statesOf(none)).toMatchObject({ reachable: 'ok', repository: 'failed', 'hard links': 'ok' });
+    expect(fs.readdirSync(empty)).toEqual([]);
+    await work.json(['init']);
+    const second = { HOLDFAST_KEY_FILE: work.at('second'), HOLDFAST_STORE: `file:${work.at('other')}` };
+    await work.json(['init'], { env: second });
+    const wrong = await work.json(['doctor'], { code: 31, env: { HOLDFAST_KEY_FILE: work.at('second') } });
+    expect(statesOf(wrong)).toMatchObject({ reachable: 'ok', key: 'failed' });
+  });
+
+  test('has no policies, and says why and what to do', async () => {
+    await work.json(['init']);
+    const { policies, notes } = await work.json(['doctor', '--policies']);
+    expect(policies).toBeUndefined();
+    expect(notes).toEqual([expect.stringContaining('object lock')]);
   });
 });
 
-const lineage = toLineageName('team/app/0');
+test('keys make gives a workload its keys before its first checkpoint', async () => {
+  await work.json(['init']);
+  expect(await work.json(['keys', 'make'])).toMatchObject({ domain: 'team/app', generation: 1 });
+  expect(await work.json(['keys', 'make'])).toMatchObject({ generation: 1 });
+  expect(fs.readdirSync(work.at('store', 'v1', 'key', 'team_.app'))).toEqual(['1']);
+});
+
+test('--unfenced is refused for a directory, which refuses to overwrite', async () => {
+  expect(await work.error(['init', '--unfenced'])).toMatchObject({ code: 'E_USAGE' });
+  expect(fs.existsSync(work.at('key'))).toBe(false);
+});
 
 function environmentOf(
   server: S3Server,
@@ -70,91 +107,33 @@ function environmentOf(
 }
 
 describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('doctor on %s', (name) => {
-  test('finds the bucket sound, and says what its owner could do', async () => {
-    work = new Workplace();
-    await using server = await startServer(name);
-    const env = environmentOf(server, freshBucket(), server);
-    expect(await work.run(['init'], { env })).toMatchObject({ code: 0 });
-    const result = await work.json(['doctor'], { env });
-    expect(result, JSON.stringify(result)).toMatchObject({ healthy: true });
-    for (const check of ['store', 'repository', 'encryption', 'create-only', 'clock', 'completion']) {
-      expect(stateOf(result, check), `${check}: ${JSON.stringify(result)}`).toBe('ok');
-    }
-    expect(stateOf(result, 'rights')).toBe('warning');
-    expect((result['roles'] as readonly JsonObject[])[0]).toMatchObject({
-      role: 'agent',
-      lacks: [],
-      exceeds: ['overwrite', 'delete'],
-    });
-  });
-});
-
-describe.each(installedServers('minio'))('the policies of doctor on %s', (name) => {
-  test('are enough for each role, and refuse what it must not do', async () => {
-    work = new Workplace();
+  test('finds the bucket sound, and leaves nothing in it', async () => {
     await using server = await startServer(name);
     const bucket = freshBucket();
-    const store = `${bucket}/some/prefix`;
-    const admin = environmentOf(server, store, server);
-    mkdirSync(work.at('data'));
-    writeFileSync(work.at('data', 'large'), crypto.getRandomValues(new Uint8Array(60_000)));
-    expect(await work.run(['init'], { env: admin })).toMatchObject({ code: 0 });
-    // The keys of a workload are made by a person, or by its first checkpoint with a person's rights.
-    expect(await work.run(['checkpoint', work.at('data'), '--seal'], { env: admin })).toMatchObject({ code: 0 });
-
-    const printed = await work.json(['doctor', '--policies'], { env: admin });
-    const scope = {
-      bucket,
-      prefix: 'some/prefix/',
-      lineage: lineagePrefix(lineage),
-      domain: domainKeyPrefix('team/app'),
-      pins: pinPrefix(lineage),
-      dialect: 'other',
-    } as const;
-    const as = async (role: StoreRole): Promise<Record<string, string>> => {
-      expect(printed[role]).toEqual(storePolicy(role, scope));
-      return environmentOf(server, store, await assumeRole(server, storePolicy(role, scope)));
-    };
-
-    const agent = await as('agent');
-    for (let n = 0; n < 2; n++) {
-      // Past what is inlined and past one part, so that packs are made in both ways.
-      writeFileSync(
-        work.at('data', 'large'),
-        Buffer.concat(Array.from({ length: n === 0 ? 5 : 160 }, () => crypto.getRandomValues(new Uint8Array(60_000)))),
-      );
-      const ran = await work.run(['checkpoint', work.at('data')], { env: agent });
-      expect(ran, ran.stderr).toMatchObject({ code: 0, stderr: '' });
+    const env = environmentOf(server, bucket, server);
+    expect(await work.run(['init'], { env })).toMatchObject({ code: 0 });
+    const { writer, close } = await openS3(server, settingsFor(server, bucket));
+    const before = (await writer.list('v1/')).map(({ key }) => key);
+    const result = await work.json(['doctor', '--policies'], { env });
+    expect(result, JSON.stringify(result)).toMatchObject({ healthy: true, server: expect.stringMatching(/\w/) });
+    for (const check of ['reachable', 'repository', 'key', 'create-only', 'lists', 'clock', 'leftovers']) {
+      expect(statesOf(result)[check], `${check}: ${JSON.stringify(result)}`).toBe('ok');
     }
-    expect(await work.run(['restore', '--target', work.at('by-agent')], { env: agent })).toMatchObject({ code: 0 });
-    const other = await work.error(['checkpoint', work.at('data'), '--lineage', 'team/other/0'], { env: agent });
-    expect(other.code).toMatch(/^E_STORE_(UNREACHABLE|READ_ONLY)$/);
-    const seen = await work.json(['doctor'], { env: agent });
-    const [fit] = seen['roles'] as readonly JsonObject[];
-    // That overwriting cannot be refused is the server's, and is said.
-    expect(fit, JSON.stringify(seen)).toEqual({ role: 'agent', lacks: [], exceeds: ['overwrite'] });
-    expect(stateOf(seen, 'create-only')).toBe('ok');
-
-    const restore = await as('restore');
-    expect(await work.run(['restore', '--target', work.at('by-restore')], { env: restore })).toMatchObject({ code: 0 });
-    expect(await work.error(['checkpoint', work.at('data')], { env: restore })).toMatchObject({
-      code: 'E_STORE_READ_ONLY',
-    });
-    const reader = await work.json(['doctor'], { env: restore });
-    expect(stateOf(reader, 'create-only')).toBe('unknown');
-    expect((reader['roles'] as readonly JsonObject[])[1]).toEqual({ role: 'restore', lacks: [], exceeds: [] });
-
-    const gc = await as('gc');
-    expect(await work.error(['checkpoint', work.at('data')], { env: gc })).toMatchObject({ code: 'E_STORE_READ_ONLY' });
+    expect(statesOf(result)['protection']).toBe('warning');
+    expect(result['notes']).toEqual([
+      expect.stringContaining('cannot demand'),
+      expect.stringContaining('may overwrite'),
+    ]);
+    expect((await writer.list('v1/')).map(({ key }) => key)).toEqual(before);
+    await close();
   });
 });
 
 describe.each(installedServers('s3rver'))('an unfenced repository on %s', (name) => {
   test('is made only when that is said, and every command says it', async () => {
-    work = new Workplace();
     await using server = await startServer(name);
     const env = environmentOf(server, freshBucket(), server);
-    mkdirSync(work.at('data'));
+    fs.mkdirSync(work.at('data'));
     expect(await work.error(['init'], { env })).toMatchObject({ code: 'E_UNFENCED' });
     const made = await work.run(['init', '--unfenced'], { env });
     expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining('UNFENCED') });
@@ -162,6 +141,7 @@ describe.each(installedServers('s3rver'))('an unfenced repository on %s', (name)
       ['checkpoint', work.at('data')],
       ['ls'],
       ['show'],
+      ['diff', 'latest', 'latest'],
       ['verify'],
       ['restore', '--target', work.at('back')],
     ]) {
@@ -170,6 +150,7 @@ describe.each(installedServers('s3rver'))('an unfenced repository on %s', (name)
       expect(await work.json(command, { env }), command[0]).toMatchObject({ unfenced: true });
     }
     const seen = await work.json(['doctor'], { env });
-    expect(stateOf(seen, 'create-only')).toBe('warning');
+    expect(seen).toMatchObject({ healthy: true, unfenced: true });
+    expect(statesOf(seen)).toMatchObject({ fencing: 'warning', 'create-only': 'warning', 'expiry rules': 'unknown' });
   });
 });

@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/nested-clients/sts';
 import { SignatureV4 } from '@smithy/signature-v4';
-import type { Policy } from '../../src/contract/store-policies.ts';
+import type { IamPolicy } from '../../src/contract/store-policies.ts';
 import type { S3Server } from './s3-server.ts';
 
 export interface RoleCredentials {
@@ -11,7 +11,7 @@ export interface RoleCredentials {
 }
 
 /** Credentials on a MinIO server that may do what the policy says and nothing else. */
-export async function assumeRole(server: S3Server, policy: Policy): Promise<RoleCredentials> {
+export async function assumeRole(server: S3Server, policy: IamPolicy): Promise<RoleCredentials> {
   const { endpoint, accessKeyId, secretAccessKey } = server;
   const client = new STSClient({ endpoint, region: 'us-east-1', credentials: { accessKeyId, secretAccessKey } });
   try {

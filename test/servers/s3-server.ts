@@ -52,7 +52,10 @@ const commands: Readonly<Record<ServerName, (start: Start) => Command | Promise<
   }),
   versitygw: ({ program, directory, port, accessKeyId, secretAccessKey }) => ({
     command: program,
-    args: ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', directory],
+    args: [
+      ...['--port', `127.0.0.1:${port}`, '--quiet', '--iam-dir', within(directory, 'iam')],
+      ...['posix', within(directory, 'data')],
+    ],
     env: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
   }),
   async seaweedfs({ program, directory, port, accessKeyId, secretAccessKey }) {
@@ -68,7 +71,13 @@ const commands: Readonly<Record<ServerName, (start: Start) => Command | Promise<
       ports.push(`-${part}.port=${await freePort()}`, `-${part}.port.grpc=${await freePort()}`);
     }
     const loopback = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1'];
-    const s3 = ['-s3', `-s3.port=${port}`, `-s3.port.grpc=${await freePort()}`, `-s3.config=${config}`];
+    const s3 = [
+      '-s3',
+      '-s3.iam.readOnly=false',
+      `-s3.port=${port}`,
+      `-s3.port.grpc=${await freePort()}`,
+      `-s3.config=${config}`,
+    ];
     // Their ports are fixed, and two servers at a time would meet there.
     const without = ['-s3.port.iceberg=0', '-s3.port.lance=0'];
     const small = ['-master.volumeSizeLimitMB=64', '-volume.max=1000'];
@@ -80,6 +89,12 @@ const commands: Readonly<Record<ServerName, (start: Start) => Command | Promise<
     args: [program, '--address', '127.0.0.1', '--port', String(port), '--directory', directory, '--silent'],
   }),
 };
+
+function within(directory: string, name: string): string {
+  const path = join(directory, name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
 
 /**
  * The servers among `names` that are installed. Those that are not are named on stderr, with the way to get them; in the

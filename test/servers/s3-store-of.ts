@@ -23,9 +23,12 @@ export function settingsFor(
 }
 
 /** Real clock and chance, and the server's credentials. */
-export function partsFor(server: Pick<S3Server, 'accessKeyId' | 'secretAccessKey'>): S3Parts {
-  const { accessKeyId, secretAccessKey } = server;
-  return { clock: systemClock, random: systemRandom, credentials: { accessKeyId, secretAccessKey } };
+export function partsFor(
+  server: Pick<S3Server, 'accessKeyId' | 'secretAccessKey'> & { readonly sessionToken?: string },
+): S3Parts {
+  const { accessKeyId, secretAccessKey, sessionToken = '' } = server;
+  const token = sessionToken === '' ? {} : { sessionToken };
+  return { clock: systemClock, random: systemRandom, credentials: { accessKeyId, secretAccessKey, ...token } };
 }
 
 export interface OpenedS3 {

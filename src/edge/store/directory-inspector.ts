@@ -1,76 +1,122 @@
-import type { StatsFs } from 'node:fs';
-import { stat, statfs } from 'node:fs/promises';
-import type { Right, StoreFinding, StoreInspector, StoreRights } from '../../engine/ports/store-inspector.ts';
+import type { Stats } from 'node:fs';
+import { link, lstat, mkdir, open, readdir, rmdir, stat, statfs, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { HoldfastError } from '../../engine/model/errors.ts';
+import type { Answer, DirectoryFacts, StoreInspector } from '../../engine/ports/store-inspector.ts';
 import { fileSystemOfType } from '../host/file-system-type.ts';
-import { toStoreError } from './store-error.ts';
+import { reservedPart } from './object-key.ts';
+import { errnoName } from './store-error.ts';
+import { newTempName, parseTempName, tempOwner } from './temp-names.ts';
 
-const freeBytesLow = 1024 ** 3;
-const freeShareLow = 0.05;
+/** Whose files lie on another machine, or in a program of which nothing is known. */
+const networkTypes: ReadonlySet<string> = new Set(['nfs', 'cifs', 'smb2', 'ceph', '9p', 'fuse']);
 
-/** Looks at the directory of a store. Nothing is written. */
-export class DirectoryInspector implements StoreInspector {
-  readonly policies = undefined;
+/** Tries out the directory of a store in its `tmp/`, with files that it removes again. */
+export class DirectoryInspector implements StoreInspector, AsyncDisposable {
+  readonly completeOver = undefined;
+  readonly rights = undefined;
   readonly #path: string;
 
   constructor(path: string) {
     this.#path = path;
   }
 
-  async settings(): Promise<readonly StoreFinding[]> {
-    try {
-      const space = await statfs(this.#path);
-      const { mode } = await stat(this.#path);
-      return [kindOf(space.type), roomOf(space), accessOf(mode)];
-    } catch (error) {
-      throw toStoreError(error, `looking at ${this.#path}`, 'read', { store: this.#path });
-    }
-  }
-
-  /** The owner of a directory may do everything in it, whatever Holdfast does. */
-  async rights(): Promise<StoreRights> {
-    return { overwrite: 'granted', delete: 'granted', abortUpload: 'granted', listUploads: 'granted' };
-  }
-
-  async completionRefused(): Promise<Right | undefined> {
-    return undefined;
-  }
-}
-
-function kindOf(type: number): StoreFinding {
-  const { type: name } = fileSystemOfType(type);
-  const check = 'file-system';
-  if (name === 'tmpfs' || name === 'ramfs') {
+  async facts(): Promise<DirectoryFacts> {
+    const path = this.#path;
+    const stats = await this.#stat();
+    const { type, bsize, blocks, bavail, files, ffree } = await statfs(path);
+    const fileSystem = fileSystemOfType(type).type;
     return {
-      check,
-      state: 'warning',
-      seen: `${name}: gone when the machine restarts`,
-      remedy: 'Keep checkpoints on a disk.',
+      kind: 'directory',
+      path,
+      fileSystem,
+      isNetwork: networkTypes.has(fileSystem),
+      mode: stats.mode & 0o777,
+      ownedByThisUser: stats.uid === process.getuid?.(),
+      freeBytes: bavail * bsize,
+      totalBytes: blocks * bsize,
+      freeFiles: files > 0 ? ffree : undefined,
+      ...(await this.#tryOut()),
+      unfinished: (await this.#names()).filter((name) => parseTempName(name) !== undefined).length,
     };
   }
-  if (name === 'nfs' || name === 'cifs' || name === 'smb2') {
-    const remedy =
-      'Export with sync and mount hard, so that what is reported as stored survives a crash of the server.';
-    return { check, state: 'warning', seen: name, remedy };
+
+  async forget(keys: readonly string[]): Promise<void> {
+    const paths = keys.map((key) => join(this.#path, key));
+    await Promise.allSettled(paths.map((path) => unlink(path)));
+    // Only what is empty goes, and nobody else makes names in the directory of a trial.
+    await Promise.allSettled([...new Set(paths.map(dirname))].map((path) => rmdir(path)));
   }
-  return { check, state: 'ok', seen: name };
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  async #stat(): Promise<Stats> {
+    try {
+      const stats = await stat(this.#path);
+      if (stats.isDirectory()) return stats;
+    } catch (cause) {
+      throw new HoldfastError('E_STORE_UNREACHABLE', `the store at ${this.#path} is not there: ${errnoName(cause)}`, {
+        cause,
+      });
+    }
+    throw new HoldfastError('E_STORE_UNREACHABLE', `the store at ${this.#path} is no directory`);
+  }
+
+  #names(): Promise<readonly string[]> {
+    return readdir(join(this.#path, reservedPart)).catch(() => []);
+  }
+
+  async #tryOut(): Promise<Pick<DirectoryFacts, 'write' | 'link' | 'sync' | 'tellsCapitals'>> {
+    const directory = join(this.#path, reservedPart);
+    const owner = tempOwner();
+    const [first, second] = [join(directory, newTempName(owner)), join(directory, newTempName(owner))];
+    const capitals = join(directory, newTempName(owner));
+    let made: string | undefined;
+    const write = await answer(async () => {
+      made = await mkdir(directory, { recursive: true, mode: 0o700 });
+      await using file = await open(first, 'wx', 0o600);
+      await file.writeFile('x');
+    });
+    const without: Answer<never> = { known: false, why: 'failed', reason: 'nothing can be written' };
+    if (!write.known) return { write, link: without, sync: without, tellsCapitals: without };
+    try {
+      return {
+        write,
+        link: await answer(() => link(first, second)),
+        sync: await answer(async () => {
+          for (const each of [first, directory]) {
+            await using opened = await open(each, 'r');
+            await opened.sync();
+          }
+        }),
+        tellsCapitals: await answer(async () => {
+          await using file = await open(capitals, 'wx', 0o600);
+          await file.close();
+          const changed = join(directory, swapCase(capitals.slice(directory.length + 1)));
+          return await lstat(changed).then(
+            () => false,
+            () => true,
+          );
+        }),
+      };
+    } finally {
+      await Promise.allSettled([first, second, capitals].map((each) => unlink(each)));
+      if (made !== undefined) await rmdir(made).catch(() => undefined);
+    }
+  }
 }
 
-function roomOf({ bavail, blocks, bsize, ffree, files }: StatsFs): StoreFinding {
-  const free = bavail * bsize;
-  const low = free < freeBytesLow || bavail < blocks * freeShareLow || (files > 0 && ffree < files * freeShareLow);
-  const seen = `${(free / 1024 ** 3).toFixed(1)} GiB free${files > 0 ? `, ${ffree} inodes` : ''}`;
-  return {
-    check: 'room',
-    state: low ? 'warning' : 'ok',
-    seen,
-    ...(low ? { remedy: 'Make room: a full store loses nothing, and takes no checkpoint.' } : {}),
-  };
+function swapCase(name: string): string {
+  const upper = name.toUpperCase();
+  return upper === name ? name.toLowerCase() : upper;
 }
 
-function accessOf(mode: number): StoreFinding {
-  const bits = (mode & 0o777).toString(8).padStart(4, '0');
-  const check = 'access';
-  if ((mode & 0o022) === 0) return { check, state: 'ok', seen: `mode ${bits}` };
-  const remedy = 'Let only the user that Holdfast runs as write there: chmod go-w.';
-  return { check, state: 'warning', seen: `mode ${bits}: others may write`, remedy };
+async function answer<T>(attempt: () => Promise<T>): Promise<Answer<T>> {
+  try {
+    return { known: true, value: await attempt() };
+  } catch (error) {
+    const reason = errnoName(error) ?? String(error);
+    const why = reason === 'EACCES' || reason === 'EPERM' || reason === 'EROFS' ? 'not-allowed' : 'failed';
+    return { known: false, why, reason };
+  }
 }

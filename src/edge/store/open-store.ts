@@ -56,9 +56,7 @@ export async function openInspector(
   options: OpenStoreOptions = {},
 ): Promise<StoreInspector & AsyncDisposable> {
   const parsed = parseStoreAddress(address, options.workingDirectory, options.env);
-  if (parsed.kind === 'directory') {
-    return Object.assign(new DirectoryInspector(parsed.path), { [Symbol.asyncDispose]: async () => undefined });
-  }
+  if (parsed.kind === 'directory') return new DirectoryInspector(parsed.path);
   const { openS3Inspector } = await import('./s3/open-s3-store.ts');
   return openS3Inspector(parsed.settings, s3PartsOf(options));
 }

@@ -8,7 +8,7 @@ import { equalBytes, toHex, utf8Bytes } from '../model/bytes.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { type Epoch, type LineageName, toSlot } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { ObjectWriter, WaitOptions } from '../ports/object-store.ts';
+import type { CreateOutcome, ObjectWriter, WaitOptions } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 
 const racers = 8;
@@ -18,30 +18,32 @@ export interface ProofParts {
   readonly store: ObjectWriter;
   readonly random: RandomSource;
   readonly clock: Clock;
-  /** Where to try; default the store's place for probes, which an agent's rights do not reach. */
-  readonly prefix?: string;
+  /** How an upload in parts is completed at a key; undefined for stores that have none. */
+  readonly completeOver?: ((key: string, options: WaitOptions) => Promise<CreateOutcome>) | undefined;
+  /** Of this trial; random by default. */
+  readonly id?: string;
   readonly signal?: AbortSignal;
 }
 
-/** What a proof leaves in the store, for whoever wants to try more around an object that nobody needs. */
+/** What a proof has seen besides. */
 export interface Proof {
-  readonly key: string;
-  readonly bytes: Uint8Array;
   /** The store's time of an object that was created in the meantime, and when that was by this host's clock; ms since 1970. */
   readonly clock: { readonly storeMs: number; readonly beforeMs: number; readonly afterMs: number };
 }
 
 /**
  * Creates an object twice, which must give `created` and then `exists`; lets eight create another one at the same moment, of
- * which exactly one may win, and whose bytes must stand there; and lists both, in order. E_UNFENCED with the reason when
- * anything of that is otherwise. The verdict is left beside the objects, which nothing reads again.
+ * which exactly one may win, and whose bytes must stand there; lists both, in order; and completes an upload in parts over one of
+ * them, which must give `exists`. E_UNFENCED with the reason when anything of that is otherwise. The verdict is left beside the
+ * objects, which nothing reads again; `probeKeys` names all of them.
  */
 export async function proveCreateOnly(parts: ProofParts): Promise<Proof> {
   const { store, clock } = parts;
   const waiting = parts.signal === undefined ? {} : { signal: parts.signal };
-  const prefix = `${parts.prefix ?? probesPrefix}${toHex(parts.random.bytes(8))}/`;
+  const id = parts.id ?? toHex(parts.random.bytes(8));
+  const prefix = `${probesPrefix}${id}/`;
+  const [twice, race, verdictKey] = probeKeys(id);
 
-  const twice = `${prefix}twice`;
   const first = utf8Bytes('first');
   const beforeMs = clock.nowMs();
   const outcomes = [await store.create(twice, first, waiting)];
@@ -51,7 +53,6 @@ export async function proveCreateOnly(parts: ProofParts): Promise<Proof> {
   if (outcomes[1] !== 'exists') throw refused('an object was overwritten by a write that was to create it');
   await expectBytes(twice, first);
 
-  const race = `${prefix}race`;
   const bodies = Array.from({ length: racers }, (_, racer) => utf8Bytes(`racer ${racer}`));
   const ends = await Promise.all(bodies.map((body) => store.create(race, body, waiting)));
   const winners = bodies.filter((_, racer) => ends[racer] === 'created');
@@ -66,9 +67,15 @@ export async function proveCreateOnly(parts: ProofParts): Promise<Proof> {
   if (listed.length !== 2 || one?.key !== race || two?.key !== twice) {
     throw refused('a list does not show, in order, what was created before it');
   }
+  if (parts.completeOver !== undefined) {
+    if ((await parts.completeOver(twice, waiting)) !== 'exists') {
+      throw refused('an object was overwritten by the completion of an upload in parts');
+    }
+    await expectBytes(twice, first);
+  }
   const verdict = { createOnly: true, racers, timeMs: Math.floor(clock.nowMs()) };
-  await store.create(`${prefix}verdict`, utf8Bytes(`${JSON.stringify(verdict)}\n`), waiting);
-  return { key: twice, bytes: first, clock: { storeMs: two.modifiedMs, beforeMs, afterMs } };
+  await store.create(verdictKey, utf8Bytes(`${JSON.stringify(verdict)}\n`), waiting);
+  return { clock: { storeMs: two.modifiedMs, beforeMs, afterMs } };
 
   async function expectBytes(key: string, bytes: Uint8Array): Promise<void> {
     const found = await store.get(key, { ...waiting, bytesMax: probeBytesMax });
@@ -76,10 +83,18 @@ export async function proveCreateOnly(parts: ProofParts): Promise<Proof> {
   }
 }
 
+/** Where a trial puts its objects. */
+export function probeKeys(id: string): readonly [twice: string, race: string, verdict: string] {
+  return [`${probesPrefix}${id}/twice`, `${probesPrefix}${id}/race`, `${probesPrefix}${id}/verdict`];
+}
+
+/** After a lost reply a store finds our own bytes, and rightly says "created"; not every time. */
+const claimAttemptsMax = 3;
+
 /**
  * For a writer that lives long, once when it starts: creates its own CLAIM again, with its own bytes, which the store must refuse. A
  * server may have been changed since the repository was made. E_UNFENCED when it takes it; nothing is lost then, since the bytes are
- * the same. E_DAMAGED when there is no CLAIM.
+ * the same. One GET and, as a rule, one PUT: one refusal is proof. E_DAMAGED when there is no CLAIM.
  */
 export async function proveOnClaim(
   store: ObjectWriter,
@@ -90,9 +105,10 @@ export async function proveOnClaim(
   const key = logKey(lineage, toSlot(epoch));
   const claim = await store.get(key, { ...options, bytesMax: recordBytesMax });
   if (claim === undefined) throw new HoldfastError('E_DAMAGED', `the CLAIM ${key} is missing`, { details: { key } });
-  if ((await store.create(key, claim, options)) !== 'exists') {
-    throw refused(`it took the CLAIM of slot ${epoch} a second time`);
+  for (let attempt = 0; attempt < claimAttemptsMax; attempt++) {
+    if ((await store.create(key, claim, options)) === 'exists') return;
   }
+  throw refused(`it took the CLAIM of slot ${epoch} a second time`);
 }
 
 function refused(seen: string): HoldfastError {

@@ -1,43 +1,112 @@
-/** What a store says of itself and of the rights of whoever asks, beyond what its objects need: for people who set it up. */
-import type { WaitOptions } from './object-store.ts';
+/**
+ * What a store says of itself beyond its objects, for those who set it up. Nothing that keeps or restores checkpoints asks here.
+ */
+import type { CreateOutcome, WaitOptions } from './object-store.ts';
 
-/** What may be done with these credentials. unknown: the store did not say, or the check does not exist there. */
-export type Right = 'granted' | 'refused' | 'unknown';
+/** The answer to one question, or why there is none: the store does not know it, or does not tell it to these credentials. */
+export type Answer<T> =
+  | { readonly known: true; readonly value: T }
+  | { readonly known: false; readonly why: 'not-implemented' | 'not-allowed' | 'failed'; readonly reason: string };
 
-export interface StoreRights {
-  /** Writing over an object that stands there. */
-  readonly overwrite: Right;
-  readonly delete: Right;
-  readonly abortUpload: Right;
-  readonly listUploads: Right;
+/** A rule by which the store itself changes or ends what lies below a prefix. */
+export interface LifecycleRule {
+  readonly id: string;
+  /** Keys of the bucket that it is for; empty is all of them. */
+  readonly prefix: string;
+  /** Only objects with all these tags. */
+  readonly tags: Readonly<Record<string, string>>;
+  /** Deletes objects, or hides them under a delete marker. */
+  readonly expires: boolean;
+  /** Moves objects into classes out of which they cannot be read at once. */
+  readonly archives: boolean;
+  /** Ends uploads that were not completed after so many days. */
+  readonly endsUploadsDays: number | undefined;
 }
 
-export interface StoreFinding {
-  /** Of one word, stable: `clock`, `versioning`, `lifecycle`, … */
-  readonly check: string;
-  readonly state: 'ok' | 'warning' | 'failed' | 'unknown';
-  /** What was seen. */
-  readonly seen: string;
-  /** What to do about it. */
-  readonly remedy?: string;
+export interface ObjectLockState {
+  readonly enabled: boolean;
+  /** `COMPLIANCE, 30 days`; undefined where each write has to ask for it. */
+  readonly byDefault: string | undefined;
+}
+
+export interface BucketFacts {
+  readonly kind: 'bucket';
+  readonly bucket: string;
+  /** What every key begins with; empty, or ending with a slash. */
+  readonly prefix: string;
+  /** What the server calls itself; empty where it does not. */
+  readonly server: string;
+  /** How far the store's clock is ahead of this one, in ms. */
+  readonly aheadMs: number | undefined;
+  readonly versions: Answer<'kept' | 'suspended' | 'none'>;
+  readonly objectLock: Answer<ObjectLockState>;
+  readonly rules: Answer<readonly LifecycleRule[]>;
+  /** Such as `AES256`; undefined where nothing is encrypted by default. */
+  readonly encryption: Answer<string | undefined>;
+  /** Uploads below the prefix that were begun and not completed. */
+  readonly unfinished: Answer<number>;
+  /** Tags that Holdfast gives to every object. */
+  readonly tags: Readonly<Record<string, string>>;
+  /** Object lock that Holdfast asks for with every object. */
+  readonly locksObjects: boolean;
+  /** The key of the store's key service that Holdfast asks for. */
+  readonly kmsKey: string | undefined;
+  /** `aws`, `aws-cn`, `aws-us-gov`: which part of AWS names of resources are for. */
+  readonly partition: string;
+  /** Reached at AWS itself, not at a server with an endpoint of its own. */
+  readonly isAws: boolean;
+}
+
+export interface DirectoryFacts {
+  readonly kind: 'directory';
+  readonly path: string;
+  /** Of the file system, such as `ext4`; `other` where it is not known. */
+  readonly fileSystem: string;
+  readonly isNetwork: boolean;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly ownedByThisUser: boolean;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  /** Undefined where the file system does not count them. */
+  readonly freeFiles: number | undefined;
+  /** Each tried out; where it failed, the reason is the errno. */
+  readonly write: Answer<void>;
+  readonly link: Answer<void>;
+  readonly sync: Answer<void>;
+  /** `a` and `A` are two names. */
+  readonly tellsCapitals: Answer<boolean>;
+  /** Unfinished objects in `tmp/`. */
+  readonly unfinished: number;
+}
+
+export type StoreFacts = BucketFacts | DirectoryFacts;
+
+/** What a question about rights got for an answer; `unclear` with what the store said. */
+export type Right = 'allowed' | 'refused' | { readonly unclear: string };
+
+/** Finds out what credentials may do by asking for what changes nothing. Keys and prefixes are those of the store. */
+export interface StoreRights {
+  /** Of an object that exists: stores hide behind "not allowed" that one does not. */
+  read(key: string, options?: WaitOptions): Promise<Right>;
+  list(prefix: string, options?: WaitOptions): Promise<Right>;
+  /** A create-only write, where nothing stands, whose checksum is wrong: whoever may write is told so, and nothing is stored. */
+  create(key: string, options?: WaitOptions): Promise<Right>;
+  /** The same without the condition, which would overwrite. */
+  overwrite(key: string, options?: WaitOptions): Promise<Right>;
+  /** Of an object that does not exist. */
+  delete(key: string, options?: WaitOptions): Promise<Right>;
+  /** Of an upload that was begun for this, where one can be begun. */
+  endUploads(key: string, options?: WaitOptions): Promise<Right>;
+  listUploads(prefix: string, options?: WaitOptions): Promise<Right>;
 }
 
 export interface StoreInspector {
-  /** Where policies can say who may do what; undefined for a directory. */
-  readonly policies:
-    | { readonly bucket: string; readonly prefix: string; readonly dialect: 'aws' | 'other' }
-    | undefined;
-  /** Settings of the store that matter to a repository. Throws E_STORE_UNREACHABLE, E_STORE_CREDENTIALS, E_ABORTED. */
-  settings(options?: WaitOptions): Promise<readonly StoreFinding[]>;
-  /**
-   * Tries what the present credentials may do, around the key of an object that stands there and that nobody needs. It may be
-   * written over with its own bytes; nothing else is changed. `uploads` is a prefix below which uploads are begun and given up.
-   * Errors as above.
-   */
-  rights(
-    probe: { readonly key: string; readonly bytes: Uint8Array; readonly uploads: string },
-    options?: WaitOptions,
-  ): Promise<StoreRights>;
-  /** Whether completing an upload of parts refuses to overwrite the object at `key`; undefined where there are no such uploads. */
-  completionRefused(key: string, options?: WaitOptions): Promise<Right | undefined>;
+  facts(options?: WaitOptions): Promise<StoreFacts>;
+  /** Completes an upload in parts at the key of an object that stands, which has to be refused. Undefined where there are no parts. */
+  readonly completeOver: ((key: string, options?: WaitOptions) => Promise<CreateOutcome>) | undefined;
+  /** Undefined where rights are those of files. */
+  readonly rights: StoreRights | undefined;
+  /** Removes objects of a trial. What cannot be removed stays; nobody reads it. */
+  forget(keys: readonly string[]): Promise<void>;
 }

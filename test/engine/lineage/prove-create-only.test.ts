@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { proveCreateOnly, proveOnClaim } from '../../../src/engine/lineage/prove-create-only.ts';
+import { probeKeys, proveCreateOnly, proveOnClaim } from '../../../src/engine/lineage/prove-create-only.ts';
 import type { CreateOutcome, ListOptions, ObjectInfo } from '../../../src/engine/ports/object-store.ts';
 import { MemoryHolder, seededRandom, TestClock, World } from './fixture.ts';
 
@@ -44,6 +44,24 @@ describe('the proof that a store is create-only', () => {
     expect([...store.snapshot().keys()].map((key) => key.split('/').at(-1))).toEqual(['twice', 'race', 'verdict']);
   });
 
+  it('asks of a store with uploads in parts that their completion is refused too', async () => {
+    const parts = () => ({ store: new MemoryStore(), random: seededRandom('a'), clock: new TestClock() });
+    const asked: string[] = [];
+    await proveCreateOnly({
+      ...parts(),
+      id: 'trial',
+      completeOver: async (key) => {
+        asked.push(key);
+        return 'exists';
+      },
+    });
+    expect(asked).toEqual([probeKeys('trial')[0]]);
+    await expect(proveCreateOnly({ ...parts(), completeOver: async () => 'created' })).rejects.toMatchObject({
+      code: 'E_UNFENCED',
+      details: { seen: expect.stringContaining('upload in parts') },
+    });
+  });
+
   it.each([
     ['overwrites', new Overwriting(2), 'overwritten'],
     ['overwrites when many write at once', new Overwriting(3), 'were told that they had'],
@@ -77,6 +95,18 @@ describe('the proof on the own CLAIM of a writer', () => {
     };
     await expect(proveOnClaim(world.store, world.lineage, epoch)).rejects.toMatchObject({ code: 'E_UNFENCED' });
     expect(await world.bytesAt(epoch)).toEqual(before);
+  });
+
+  it('is not thrown off by a lost reply, after which the store finds our own bytes', async () => {
+    const world = await World.make();
+    const { epoch } = await world.claim(new MemoryHolder('a'));
+    let creates = 0;
+    const store = Object.assign(new MemoryStore(), {
+      get: () => world.bytesAt(epoch),
+      create: async (): Promise<CreateOutcome> => (++creates === 1 ? 'created' : 'exists'),
+    });
+    await proveOnClaim(store, world.lineage, epoch);
+    expect(creates).toBe(2);
   });
 
   it('takes a CLAIM that is gone for damage', async () => {

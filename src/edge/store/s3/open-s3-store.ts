@@ -1,5 +1,4 @@
 import { CreateBucketCommand, HeadBucketCommand } from '@aws-sdk/client-s3';
-import type { StoreInspector } from '../../../engine/ports/store-inspector.ts';
 import { S3Connection, type S3Parts } from './s3-connection.ts';
 import { failureOf } from './s3-error.ts';
 import { S3Inspector } from './s3-inspector.ts';
@@ -33,11 +32,8 @@ export async function openS3Sweeper(settings: S3Settings, parts: S3Parts): Promi
 }
 
 /** Opens it for people who set it up; see StoreInspector. */
-export function openS3Inspector(settings: S3Settings, parts: S3Parts): StoreInspector & AsyncDisposable {
-  const connection = new S3Connection(settings, parts);
-  return Object.assign(new S3Inspector(connection), {
-    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
-  });
+export function openS3Inspector(settings: S3Settings, parts: S3Parts): S3Inspector {
+  return new S3Inspector(settings, parts);
 }
 
 async function ensureBucket({ client, policy, settings }: S3Connection): Promise<void> {

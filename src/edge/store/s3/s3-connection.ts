@@ -31,7 +31,7 @@ export interface S3Credentials {
 }
 
 /** What is used of the SDK's client. */
-export type S3Sender = Pick<S3Client, 'config' | 'destroy' | 'send'>;
+export type S3Sender = Pick<S3Client, 'config' | 'destroy' | 'middlewareStack' | 'send'>;
 
 /** An object of at most one part is sent by one request. */
 const partBytesDefault = 8 * 1024 * 1024;

@@ -1,225 +1,243 @@
-/** Looks at a bucket from outside of its objects. Every question is asked once: what a server does not know it says at once. */
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
+  GetBucketEncryptionCommand,
   GetBucketLifecycleConfigurationCommand,
   GetBucketVersioningCommand,
   GetObjectLockConfigurationCommand,
-  type LifecycleRule,
-  ListMultipartUploadsCommand,
-  PutObjectCommand,
+  HeadBucketCommand,
+  type LifecycleRule as SdkRule,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import type { WaitOptions } from '../../../engine/ports/object-store.ts';
-import type { Right, StoreFinding, StoreInspector, StoreRights } from '../../../engine/ports/store-inspector.ts';
-import type { S3Connection } from './s3-connection.ts';
-import { failureOf, toS3Error } from './s3-error.ts';
+import { HoldfastError, isHoldfastError } from '../../../engine/model/errors.ts';
+import type { CreateOutcome, WaitOptions } from '../../../engine/ports/object-store.ts';
+import type {
+  Answer,
+  BucketFacts,
+  LifecycleRule,
+  ObjectLockState,
+  StoreInspector,
+  StoreRights,
+} from '../../../engine/ports/store-inspector.ts';
+import { S3Connection, type S3Parts } from './s3-connection.ts';
+import { failureOf, isPreconditionFailed } from './s3-error.ts';
+import { S3Rights } from './s3-rights.ts';
+import type { S3Settings } from './s3-settings.ts';
+import { sending } from './s3-store.ts';
 import { listUnfinished } from './unfinished-uploads.ts';
 
-type Answer<T> =
-  | { readonly kind: 'answer'; readonly value: T }
-  /** refused: these credentials may not. unset: there is no such setting. unknown: the server does not know the question. */
-  | { readonly kind: 'refused' | 'unset' | 'unknown'; readonly reason: string };
+/** How one question is asked; what it throws is read by `answerOf`. */
+type Ask<T> = (signal: AbortSignal | undefined) => Promise<T>;
 
-const unset: ReadonlySet<string> = new Set(['NoSuchLifecycleConfiguration', 'ObjectLockConfigurationNotFoundError']);
-const packsPrefix = 'v1/l/';
-
-export class S3Inspector implements StoreInspector {
-  readonly policies: StoreInspector['policies'];
+/** Asks a bucket about itself: one request for each question, tried again like all others. */
+export class S3Inspector implements StoreInspector, AsyncDisposable {
+  readonly rights: StoreRights;
   readonly #connection: S3Connection;
+  #server = '';
+  #aheadMs: number | undefined;
 
-  constructor(connection: S3Connection) {
-    this.#connection = connection;
-    const { bucket, prefix, endpoint } = connection.settings;
-    this.policies = { bucket, prefix, dialect: endpoint === undefined ? 'aws' : 'other' };
+  constructor(settings: S3Settings, parts: S3Parts) {
+    this.#connection = new S3Connection(settings, parts);
+    this.rights = new S3Rights(this.#connection);
+    this.#watchHeaders();
   }
 
-  async settings(options: WaitOptions = {}): Promise<readonly StoreFinding[]> {
-    return [
-      await this.#versioning(options),
-      await this.#objectLock(options),
-      ...(await this.#lifecycle(options)),
-      await this.#unfinished(options),
-    ];
-  }
-
-  async rights(
-    { key, bytes, uploads }: Parameters<StoreInspector['rights']>[0],
-    options: WaitOptions = {},
-  ): Promise<StoreRights> {
-    const { client } = this.#connection;
-    const place = this.#connection.at(key);
-    const never = this.#connection.at(`${key}-never`);
-    const body = { ...this.#connection.objectFields(key), ...this.#connection.bodyFields(bytes) };
-    const overwrite = await this.#ask('writing over an object', options, (signal) =>
-      client.send(new PutObjectCommand({ ...place, ...body }), signal),
+  async facts(options: WaitOptions = {}): Promise<BucketFacts> {
+    const { client, settings } = this.#connection;
+    const { signal } = options;
+    const Bucket = settings.bucket;
+    // Any answer has the headers that are wanted, also one that refuses.
+    await this.#ask(
+      'looking at the bucket',
+      (within) => client.send(new HeadBucketCommand({ Bucket }), sending(within)),
+      signal,
     );
-    const remove = await this.#ask('deleting what is not there', options, (signal) =>
-      client.send(new DeleteObjectCommand(never), signal),
-    );
-    const list = await this.#ask('listing uploads', options, (signal) =>
-      client.send(new ListMultipartUploadsCommand({ ...this.#connection.bucket(), MaxUploads: 1 }), signal),
-    );
-    const abort = await this.#ask('giving up an upload', options, async (signal) => {
-      const upload = this.#connection.at(`${uploads}never`);
-      const { UploadId } = await client.send(new CreateMultipartUploadCommand(upload), signal);
-      return await client.send(new AbortMultipartUploadCommand({ ...upload, UploadId }), signal);
-    });
-    const right = ({ kind }: Answer<unknown>): Right =>
-      kind === 'answer' ? 'granted' : kind === 'refused' ? 'refused' : 'unknown';
-    return { overwrite: right(overwrite), delete: right(remove), abortUpload: right(abort), listUploads: right(list) };
-  }
-
-  async completionRefused(key: string, options: WaitOptions = {}): Promise<Right> {
-    const { client } = this.#connection;
-    const place = this.#connection.at(key);
-    const body = this.#connection.bodyFields(new Uint8Array([0]));
-    const completed = await this.#ask('completing an upload over an object', options, async (signal) => {
-      const { UploadId } = await client.send(
-        new CreateMultipartUploadCommand({ ...place, ChecksumAlgorithm: this.#connection.settings.checksum }),
+    const [versions, objectLock, rules, encryption, unfinished] = await Promise.all([
+      this.#ask('asking for versions', () => this.#versions(Bucket), signal),
+      this.#ask('asking for object lock', () => this.#objectLock(Bucket), signal),
+      this.#ask('asking for lifecycle rules', () => this.#rules(Bucket), signal),
+      this.#ask('asking for encryption', () => this.#encryption(Bucket), signal),
+      this.#ask(
+        'asking for unfinished uploads',
+        async () => (await listUnfinished(this.#connection, 'v1/')).length,
         signal,
-      );
-      try {
-        const part = await client.send(new UploadPartCommand({ ...place, ...body, UploadId, PartNumber: 1 }), signal);
-        const { ETag, ChecksumCRC32, ChecksumCRC32C, ChecksumSHA256 } = part;
-        const sums = { ChecksumCRC32: ChecksumCRC32 ?? body.ChecksumCRC32, ChecksumCRC32C, ChecksumSHA256 };
-        return await client.send(
-          new CompleteMultipartUploadCommand({
-            ...place,
-            UploadId,
-            MultipartUpload: { Parts: [{ PartNumber: 1, ETag, ...sums }] },
-            IfNoneMatch: '*',
-          }),
-          signal,
-        );
-      } catch (error) {
-        await client.send(new AbortMultipartUploadCommand({ ...place, UploadId }), signal).catch(() => undefined);
-        throw error;
-      }
-    });
-    if (completed.kind === 'answer') return 'granted';
-    return completed.reason === 'PreconditionFailed' ? 'refused' : 'unknown';
-  }
-
-  async #versioning(options: WaitOptions): Promise<StoreFinding> {
-    const check = 'versioning';
-    const found = await this.#ask('asking for the versioning of the bucket', options, (signal) =>
-      this.#connection.client.send(new GetBucketVersioningCommand(this.#connection.bucket()), signal),
-    );
-    if (found.kind !== 'answer') return notTold(check, found);
-    const state = found.value.Status;
-    return state === 'Enabled'
-      ? { check, state: 'ok', seen: 'on: what is overwritten or deleted by mistake or malice stays as a version' }
-      : {
-          check,
-          state: 'warning',
-          seen: state === 'Suspended' ? 'suspended' : 'off: who may write can overwrite for good',
-          remedy: 'Turn versioning on, or use object lock, so that no holder of credentials can destroy checkpoints.',
-        };
-  }
-
-  async #objectLock(options: WaitOptions): Promise<StoreFinding> {
-    const check = 'object-lock';
-    const { objectLock } = this.#connection.settings;
-    const found = await this.#ask('asking for the object lock of the bucket', options, (signal) =>
-      this.#connection.client.send(new GetObjectLockConfigurationCommand(this.#connection.bucket()), signal),
-    );
-    const on = found.kind === 'answer' && found.value.ObjectLockConfiguration?.ObjectLockEnabled === 'Enabled';
-    if (on)
-      return { check, state: 'ok', seen: objectLock === undefined ? 'on' : `on, ${objectLock.days} days asked for` };
-    if (objectLock === undefined) {
-      return found.kind === 'answer' || found.kind === 'unset'
-        ? { check, state: 'ok', seen: 'off' }
-        : notTold(check, found);
-    }
+      ),
+    ]);
+    const region = settings.region ?? (await client.config.region().catch(() => ''));
     return {
-      check,
-      state: 'failed',
-      seen: 'the address asks for object lock, and the bucket has none',
-      remedy: 'Make a bucket with object lock, or leave object-lock out of the address.',
+      kind: 'bucket',
+      bucket: Bucket,
+      prefix: settings.prefix,
+      server: this.#server,
+      aheadMs: this.#aheadMs,
+      versions,
+      objectLock,
+      rules,
+      encryption,
+      unfinished,
+      tags: settings.tags,
+      locksObjects: settings.objectLock !== undefined,
+      kmsKey: settings.encryption?.kind === 'kms' ? (settings.encryption.keyId ?? '*') : undefined,
+      partition: region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws',
+      isAws: settings.endpoint === undefined,
     };
   }
 
-  async #lifecycle(options: WaitOptions): Promise<readonly StoreFinding[]> {
-    const check = 'lifecycle';
-    const found = await this.#ask('asking for the lifecycle rules of the bucket', options, (signal) =>
-      this.#connection.client.send(new GetBucketLifecycleConfigurationCommand(this.#connection.bucket()), signal),
+  /** With one part of a few bytes: the last part of an upload may be as small as it likes. */
+  completeOver = async (key: string, options: WaitOptions = {}): Promise<CreateOutcome> => {
+    const { client, policy } = this.#connection;
+    const place = this.#connection.at(key);
+    const body = new TextEncoder().encode('an upload in parts');
+    const { signal } = options;
+    const request = { doing: `trying an upload at ${key}`, intent: 'write', signal, details: { key } } as const;
+    const begun = await policy.run(request, () =>
+      client.send(
+        new CreateMultipartUploadCommand({
+          ...place,
+          ...this.#connection.objectFields(key),
+          ChecksumAlgorithm: this.#connection.settings.checksum,
+        }),
+        sending(signal),
+      ),
     );
-    if (found.kind === 'refused' || found.kind === 'unknown') return [notTold(check, found)];
-    const rules = found.kind === 'answer' ? (found.value.Rules ?? []) : [];
-    const here = rules.filter((rule) => rule.Status === 'Enabled' && this.#touches(rule));
-    const expiring = here.filter(({ Expiration, Transitions = [] }) => {
-      const thawed = Transitions.some(({ StorageClass }) => /GLACIER$|DEEP_ARCHIVE/.test(StorageClass ?? ''));
-      return Expiration?.Days !== undefined || Expiration?.Date !== undefined || thawed;
-    });
-    const ending = here.some(({ AbortIncompleteMultipartUpload: rule }) => rule?.DaysAfterInitiation !== undefined);
-    return [
-      expiring.length === 0
-        ? { check, state: 'ok', seen: 'no rule takes checkpoints away' }
-        : {
-            check,
-            state: 'failed',
-            seen: `rules take objects away: ${expiring.map(({ ID }) => ID ?? 'one without a name').join(', ')}`,
-            remedy:
-              'Remove them for this prefix. Old packs belong to new checkpoints: by age alone nothing here may be deleted or archived.',
-          },
-      ending
-        ? { check: 'upload-rule', state: 'ok', seen: 'unfinished uploads are ended by a rule' }
-        : {
-            check: 'upload-rule',
-            state: 'warning',
-            seen: 'no rule ends unfinished uploads',
-            remedy:
-              'Add a lifecycle rule AbortIncompleteMultipartUpload of 7 days: parts of killed uploads cost storage.',
-          },
-    ];
-  }
-
-  /** Whether a rule's prefix and that of the store's objects meet. */
-  #touches({ Filter, Prefix }: LifecycleRule): boolean {
-    const prefix = Filter?.Prefix ?? Filter?.And?.Prefix ?? Prefix ?? '';
-    const ours = `${this.#connection.settings.prefix}v1/`;
-    return ours.startsWith(prefix) || prefix.startsWith(ours);
-  }
-
-  async #unfinished(options: WaitOptions): Promise<StoreFinding> {
-    const check = 'unfinished-uploads';
+    const upload = { ...place, UploadId: begun.UploadId };
     try {
-      const { length } = await listUnfinished(this.#connection, packsPrefix, options);
-      const seen =
-        length === 0
-          ? 'none'
-          : `${length}: of writers at work, or of killed ones; the next claim of a lineage ends its own`;
-      return { check, state: 'ok', seen };
+      const fields = this.#connection.bodyFields(body);
+      const part = await policy.run(request, () =>
+        client.send(new UploadPartCommand({ ...upload, ...fields, PartNumber: 1 }), sending(signal)),
+      );
+      const { ChecksumCRC32, ChecksumSHA256 } = fields;
+      const checksums = {
+        ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }),
+        ...(ChecksumSHA256 === undefined ? {} : { ChecksumSHA256 }),
+        ...(part.ChecksumCRC32C === undefined ? {} : { ChecksumCRC32C: part.ChecksumCRC32C }),
+      };
+      const Parts = [{ PartNumber: 1, ETag: part.ETag, ...checksums }];
+      return await policy.run(request, async () => {
+        try {
+          await client.send(
+            new CompleteMultipartUploadCommand({ ...upload, MultipartUpload: { Parts }, IfNoneMatch: '*' }),
+            sending(signal),
+          );
+          return 'created';
+        } catch (error) {
+          if (isPreconditionFailed(error)) return 'exists';
+          throw error;
+        }
+      });
+    } finally {
+      // Completed or not: of an upload that has ended nothing is left to end.
+      await client.send(new AbortMultipartUploadCommand(upload)).catch(() => undefined);
+    }
+  };
+
+  async forget(keys: readonly string[]): Promise<void> {
+    const { client } = this.#connection;
+    await Promise.allSettled(keys.map((key) => client.send(new DeleteObjectCommand(this.#connection.at(key)))));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#connection[Symbol.asyncDispose]();
+  }
+
+  /** What every answer says of its server: its name, and its clock half a round trip ago. */
+  #watchHeaders(): void {
+    const { client, clock } = this.#connection;
+    client.middlewareStack.add(
+      (next) => async (args) => {
+        const sentMs = clock.nowMs();
+        const result = await next(args);
+        const { headers = {} } = (result.response ?? {}) as { headers?: Record<string, string | undefined> };
+        this.#server = headers['server'] ?? this.#server;
+        const dateMs = Date.parse(headers['date'] ?? '');
+        // The header has whole seconds: the time was that or up to a second later.
+        if (!Number.isNaN(dateMs)) this.#aheadMs = dateMs + 500 - (sentMs + clock.nowMs()) / 2;
+        return result;
+      },
+      { step: 'deserialize', priority: 'low', name: 'watchHeaders' },
+    );
+  }
+
+  async #ask<T>(doing: string, ask: Ask<T>, signal: AbortSignal | undefined): Promise<Answer<T>> {
+    try {
+      const value = await this.#connection.policy.run({ doing, intent: 'read', signal }, () => ask(signal));
+      return { known: true, value };
     } catch (error) {
-      options.signal?.throwIfAborted();
-      return { check, state: 'unknown', seen: `not told: ${error instanceof Error ? error.message : String(error)}` };
+      if (isHoldfastError(error, 'E_ABORTED')) throw error;
+      return answerOf(error);
     }
   }
 
-  /** One request. Throws only what says that the store cannot be asked at all. */
-  async #ask<T>(
-    doing: string,
-    { signal }: WaitOptions,
-    send: (options: { readonly abortSignal?: AbortSignal }) => Promise<T>,
-  ): Promise<Answer<T>> {
-    signal?.throwIfAborted();
-    try {
-      return { kind: 'answer', value: await send(signal === undefined ? {} : { abortSignal: signal }) };
-    } catch (error) {
-      signal?.throwIfAborted();
-      const { reason, status } = failureOf(error);
-      if (unset.has(reason)) return { kind: 'unset', reason };
-      if (status === 403) return { kind: 'refused', reason };
-      if (status === undefined) throw toS3Error(error, doing, 'read');
-      return { kind: 'unknown', reason };
-    }
+  async #versions(Bucket: string): Promise<'kept' | 'suspended' | 'none'> {
+    const { Status } = await this.#connection.client.send(new GetBucketVersioningCommand({ Bucket }));
+    return Status === 'Enabled' ? 'kept' : Status === 'Suspended' ? 'suspended' : 'none';
+  }
+
+  async #objectLock(Bucket: string): Promise<ObjectLockState> {
+    const none = { enabled: false, byDefault: undefined };
+    const answer = await this.#connection.client
+      .send(new GetObjectLockConfigurationCommand({ Bucket }))
+      .catch(orNone('ObjectLockConfigurationNotFoundError', 'NoSuchObjectLockConfiguration'));
+    const found = answer?.ObjectLockConfiguration;
+    if (found?.ObjectLockEnabled !== 'Enabled') return none;
+    const { Mode, Days, Years } = found.Rule?.DefaultRetention ?? {};
+    const lasts = Days === undefined ? `${Years} years` : `${Days} days`;
+    return { enabled: true, byDefault: Mode === undefined ? undefined : `${Mode}, ${lasts}` };
+  }
+
+  async #rules(Bucket: string): Promise<readonly LifecycleRule[]> {
+    const answer = await this.#connection.client
+      .send(new GetBucketLifecycleConfigurationCommand({ Bucket }))
+      .catch(orNone('NoSuchLifecycleConfiguration'));
+    return (answer?.Rules ?? []).filter(({ Status }) => Status === 'Enabled').map(ruleOf);
+  }
+
+  async #encryption(Bucket: string): Promise<string | undefined> {
+    const answer = await this.#connection.client
+      .send(new GetBucketEncryptionCommand({ Bucket }))
+      .catch(orNone('ServerSideEncryptionConfigurationNotFoundError', 'NoSuchServerSideEncryptionConfiguration'));
+    return answer?.ServerSideEncryptionConfiguration?.Rules?.[0]?.ApplyServerSideEncryptionByDefault?.SSEAlgorithm;
   }
 }
 
-function notTold(check: string, answer: Answer<unknown>): StoreFinding {
-  const why = answer.kind === 'refused' ? 'these credentials may not ask' : 'the server does not know the question';
-  return { check, state: 'unknown', seen: `not told: ${why}` };
+/** Some settings are answered by an error where there are none. */
+function orNone(...reasons: readonly string[]): (error: unknown) => undefined {
+  return (error) => {
+    if (reasons.includes(failureOf(error).reason)) return undefined;
+    throw error;
+  };
+}
+
+const archives: ReadonlySet<string | undefined> = new Set(['GLACIER', 'DEEP_ARCHIVE']);
+
+function ruleOf(rule: SdkRule): LifecycleRule {
+  const { Filter: filter, Expiration: expiration } = rule;
+  const tags = [...(filter?.And?.Tags ?? []), ...(filter?.Tag === undefined ? [] : [filter.Tag])];
+  return {
+    id: rule.ID ?? '',
+    prefix: filter?.Prefix ?? filter?.And?.Prefix ?? rule.Prefix ?? '',
+    tags: Object.fromEntries(tags.map(({ Key = '', Value = '' }) => [Key, Value])),
+    // Taking away markers that hide nothing deletes no object.
+    expires: expiration?.Days !== undefined || expiration?.Date !== undefined,
+    archives: (rule.Transitions ?? []).some(({ StorageClass }) => archives.has(StorageClass)),
+    endsUploadsDays: rule.AbortIncompleteMultipartUpload?.DaysAfterInitiation,
+  };
+}
+
+const unknownRequests: ReadonlySet<unknown> = new Set(['NotImplemented', 'MethodNotAllowed', 'XNotImplemented']);
+
+function answerOf(error: unknown): Extract<Answer<never>, { readonly known: false }> {
+  const { reason = 'unknown', status } = (error instanceof HoldfastError ? error.details : {}) as {
+    readonly reason?: string;
+    readonly status?: number;
+  };
+  const why =
+    unknownRequests.has(reason) || status === 501 || status === 405
+      ? 'not-implemented'
+      : status === 403 || status === 401
+        ? 'not-allowed'
+        : 'failed';
+  return { known: false, why, reason };
 }

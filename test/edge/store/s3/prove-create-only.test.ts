@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../../src/edge/host/system-clock.ts';
 import { systemRandom } from '../../../../src/edge/host/system-random.ts';
 import { openS3Writer } from '../../../../src/edge/store/s3/open-s3-store.ts';
+import { S3Inspector } from '../../../../src/edge/store/s3/s3-inspector.ts';
 import { proveCreateOnly } from '../../../../src/engine/lineage/prove-create-only.ts';
 import { installedServers, type S3Server, startServer } from '../../../servers/s3-server.ts';
 import { openS3, partsFor, settingsFor } from '../../../servers/s3-store-of.ts';
@@ -41,9 +42,16 @@ describe.each(names)('%s', (name) => {
 
   test(honest ? 'is proved to be create-only' : 'ignores the condition, and is refused', async () => {
     server = await startServer(name);
-    const { writer, close } = await openS3(server);
+    const settings = settingsFor(server);
+    const { writer, close } = await openS3(server, settings);
+    await using inspector = new S3Inspector(settings, partsFor(server));
     try {
-      const proof = proveCreateOnly({ store: writer, random: systemRandom, clock: systemClock });
+      const proof = proveCreateOnly({
+        store: writer,
+        random: systemRandom,
+        clock: systemClock,
+        completeOver: inspector.completeOver,
+      });
       if (honest) {
         await proof;
         const left = await writer.list('v1/probe/');
@@ -55,6 +63,7 @@ describe.each(names)('%s', (name) => {
           code: 'E_UNFENCED',
           details: { seen: 'an object was overwritten by a write that was to create it' },
         });
+        expect(await inspector.completeOver((await writer.list('v1/probe/'))[0]!.key)).toBe('created');
         // Nothing of a repository has been made in it.
         expect(await writer.list('v1/l/')).toEqual([]);
       }
