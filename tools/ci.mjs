@@ -12,7 +12,7 @@ const oneCore = new Set(['hostile', 'sim']);
 /** @type {import('./phases.mjs').Phase[]} */
 const phases = [
   { name: 'programs', command: ['node', 'tools/ci-programs.mjs'], minutesMax: 10 },
-  { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 10 },
+  { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 20 },
   task('format', ['format', '--check']),
   task('lint', ['lint']),
   task('layers', ['layers']),

@@ -1,6 +1,6 @@
 /**
  * What each operation asks of a server, counted on the wire: requests.golden.json is the list, so that a change in the number of
- * requests is a visible diff. `npm test -- -u test/edge/store/s3/requests.test.ts` writes it anew.
+ * requests is a visible diff. `npm test -- test/edge/store/s3/requests.test.ts -u` writes it anew.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
