@@ -42,7 +42,7 @@ function slowSuites() {
   return [...folders].sort().map((folder) => {
     const suites = paths.filter((path) => path.split(/[/\\]/)[0] === folder).map((path) => join('test', path));
     const phase = task(folder, ['test', '--project', 'slow', ...suites.sort()]);
-    return { ...phase, counted: true, minutesMax: 15, ...(oneCore.has(folder) ? { startsWith: 'models' } : {}) };
+    return { ...phase, counted: true, minutesMax: 25, ...(oneCore.has(folder) ? { startsWith: 'models' } : {}) };
   });
 }
 
@@ -53,7 +53,7 @@ function s3Suites() {
   const onServers = tests.filter((path) => /\/s3-server\.ts'/.test(readFileSync(join(ROOT, 'test', path), 'utf8')));
   const paths = ['test/s3', ...onServers.map((path) => join('test', path)).sort()];
   const test = ['node', 'tools/run.mjs', 'test', '--project', 'fast', '--project', 'slow', ...paths];
-  return { name: 's3', command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...test], counted: true, minutesMax: 15 };
+  return { name: 's3', command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...test], counted: true, minutesMax: 25 };
 }
 
 const chosen = process.argv.slice(2);
