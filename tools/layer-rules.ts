@@ -72,10 +72,14 @@ function edge(packages: readonly string[]): Layer {
 }
 
 /** A process: works on what it is handed, except for `main.ts`, which builds the parts from `edge` and hands them out. */
-function process(starts: readonly string[] = []): Layer {
+function process(
+  starts: readonly string[] = [],
+  more: Pick<Layer, 'packages'> & { imports?: readonly string[] } = {},
+): Layer {
   return {
-    imports: [...ENGINE_ALL, 'contract'],
+    imports: [...ENGINE_ALL, 'contract', ...(more.imports ?? [])],
     builtins: { 'node:path': 'all', 'node:util': 'all' },
+    ...(more.packages === undefined ? {} : { packages: more.packages }),
     entry: { file: 'main.ts', imports: ['edge'], builtins: { '*': 'all' }, starts },
     importMeta: true,
   };
@@ -97,14 +101,15 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   contract: { imports: ['engine/model'] },
 
   'edge/store': edge(['@aws-sdk/client-s3']),
-  'edge/host': edge(['koffi', 'zstd-codec']),
+  'edge/host': edge(['chokidar', 'koffi', 'zstd-codec']),
   'edge/kube': edge([]),
 
-  agent: process(['lane/main.ts']),
-  cli: process(['lane/main.ts']),
+  // Started by the command line, whose main.ts hands the parts in.
+  agent: process([], { packages: ['croner', 'fastify', 'pino', 'prom-client'] }),
+  cli: process(['lane/main.ts'], { imports: ['agent', 'webhook'] }),
   controller: process(),
   dashboard: process(),
   // The worker thread that runs the engine's synchronous pipeline for another process.
   lane: process(),
-  webhook: process(),
+  webhook: process([], { packages: ['fastify', 'pino', 'prom-client'] }),
 };
