@@ -12,7 +12,7 @@ const oneCore = new Set(['hostile', 'sim']);
 /** @type {import('./phases.mjs').Phase[]} */
 const phases = [
   { name: 'programs', command: ['node', 'tools/ci-programs.mjs'], minutesMax: 10 },
-  { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 20 },
+  { name: 'test', command: ['npm', 'test'], counted: true, minutesMax: 10 },
   task('format', ['format', '--check']),
   task('lint', ['lint']),
   task('layers', ['layers']),
@@ -21,8 +21,8 @@ const phases = [
   { ...task('models', ['models']), counted: true },
   { ...task('sim', ['sim', '--seeds', '300']), counted: true, startsWith: 'models' },
   ...slowSuites(),
-  // Two of the servers are compiled, which takes minutes: beside the phases from the tests on.
-  { ...task('servers', ['servers']), startsWith: 'test', minutesMax: 30 },
+  // Two of the servers are compiled, which takes minutes: beside the phases after the first tests.
+  { ...task('servers', ['servers']), startsWith: 'format', minutesMax: 30 },
   s3Suites(),
   task('demo', ['demo']),
   // Small sets and no other program: that what measures still works, and that every restore it makes is equal.
@@ -42,7 +42,7 @@ function slowSuites() {
   return [...folders].sort().map((folder) => {
     const suites = paths.filter((path) => path.split(/[/\\]/)[0] === folder).map((path) => join('test', path));
     const phase = task(folder, ['test', '--project', 'slow', ...suites.sort()]);
-    return { ...phase, counted: true, minutesMax: 25, ...(oneCore.has(folder) ? { startsWith: 'models' } : {}) };
+    return { ...phase, counted: true, minutesMax: 15, ...(oneCore.has(folder) ? { startsWith: 'models' } : {}) };
   });
 }
 

@@ -1,12 +1,14 @@
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import type { Reporter, SerializedError, TestModule, TestRunEndReason } from 'vitest/node';
+import { findServerProgram, serverNames } from '../test/servers/server-programs.ts';
 
 /**
  * Hands the counts of a run to whoever asked for them, and lets nothing that did not run pass for a success.
  *
  * With HOLDFAST_COUNTS_FILE set, appends one JSON line `{"passed": n, "failed": n}` to that file. A module that cannot be
  * loaded and an error outside of any test count as one failure each. With CI set, a skipped test is a failure: there
- * every requirement of every test has to be there.
+ * every requirement of every test has to be there. A run of suites for S3 servers says which servers are missing; that all
+ * are there is what the phase `s3` of `.ci/run` makes sure of.
  */
 export default class CountsReporter implements Reporter {
   readonly #file = process.env['HOLDFAST_COUNTS_FILE'];
@@ -36,7 +38,24 @@ export default class CountsReporter implements Reporter {
       process.exitCode = 1;
       process.stdout.write(`\nSKIPPED, which counts as failed here:\n${skipped.map((name) => `  ${name}\n`).join('')}`);
     }
+    // A file that no test came from: with a server missing, Vitest alone would let a mistyped name pass.
+    if (modules.length === 0) {
+      failed += 1;
+      process.exitCode = 1;
+    }
+    sayMissingServers(modules);
     if (reason === 'interrupted') failed += 1;
     if (this.#file) appendFileSync(this.#file, `${JSON.stringify({ passed, failed })}\n`);
   }
+}
+
+/** In one line, and only where a suite that ran would have used them. */
+function sayMissingServers(modules: readonly TestModule[]): void {
+  const missing = serverNames.filter((name) => findServerProgram(name) === undefined);
+  if (missing.length === 0 || !modules.some(({ moduleId }) => usesServers(moduleId))) return;
+  process.stdout.write(`\nNOT TESTED HERE: the S3 store on ${missing.join(', ')}. To install: npm run servers\n`);
+}
+
+function usesServers(path: string): boolean {
+  return /\/s3-server\.ts'/.test(readFileSync(path, 'utf8'));
 }

@@ -97,16 +97,12 @@ function within(directory: string, name: string): string {
 }
 
 /**
- * The servers among `names` that are installed. Those that are not are named on stderr, with the way to get them; in the
+ * The servers among `names` that are installed. Those that are not are named at the end of the run, by the reporter; in the
  * phase of `.ci/run` that has installed them, a missing one is an error.
  */
 export function installedServers(...names: readonly ServerName[]): readonly ServerName[] {
   const missing = names.filter((name) => findServerProgram(name) === undefined);
-  if (missing.length > 0) {
-    const line = `NOT TESTED HERE: the S3 store on ${missing.join(', ')}. To install: npm run servers`;
-    if (serversRequired()) throw new Error(line);
-    process.stderr.write(`${line}\n`);
-  }
+  if (missing.length > 0 && serversRequired()) throw new Error(`not installed: ${missing.join(', ')}`);
   return names.filter((name) => !missing.includes(name));
 }
 
