@@ -1,7 +1,9 @@
 /** Every option of every command: one table that the parser, the help texts and the tests read. */
 import { parseArgs } from 'node:util';
+import { parseDurationMs } from '../engine/model/duration.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toVolumeName, type VolumeName } from '../engine/model/ids.ts';
+import { nearest } from '../engine/model/nearest.ts';
 
 export interface OptionInfo {
   /** What stands after the option in a help text; undefined for a switch. */
@@ -240,40 +242,13 @@ export function usage(command: string, message: string, cause?: unknown): Holdfa
   });
 }
 
-/** The candidate with the fewest edits, when they are few. */
-export function nearest(given: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let bestEdits = Math.max(2, Math.floor(given.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const edits = editsBetween(given, candidate);
-    if (edits < bestEdits) {
-      best = candidate;
-      bestEdits = edits;
-    }
-  }
-  return best;
-}
-
-function editsBetween(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
-}
-
-const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
 /** `500ms`, `30s`, `5m`, `2h`, `1d` → ms. */
 export function parseDuration(command: string, name: OptionName, text: string): number {
-  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
-  if (match === null) throw usage(command, `--${name} is ${JSON.stringify(text)}, not a duration such as 30s or 5m`);
-  return Number(match[1]) * (units[match[2] as string] as number);
+  const durationMs = parseDurationMs(text);
+  if (durationMs === undefined) {
+    throw usage(command, `--${name} is ${JSON.stringify(text)}, not a duration such as 30s or 5m`);
+  }
+  return durationMs;
 }
 
 /** `4096`, `64KiB`, `1GiB`, `10MB` → bytes. */

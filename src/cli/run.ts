@@ -1,9 +1,10 @@
 /** Runs one command and says what went wrong, with a code and a remedy. */
 import { HoldfastError } from '../engine/model/errors.ts';
+import { nearest } from '../engine/model/nearest.ts';
 import { type CommandInfo, commands } from './commands.ts';
 import { generalHelp, commandHelp } from './help.ts';
 import type { Host } from './host.ts';
-import { nearest, parseOptions, usage } from './options.ts';
+import { parseOptions, usage } from './options.ts';
 import { printError } from './print.ts';
 
 /** Exit code of the process. */

@@ -4,7 +4,6 @@ import { commands } from '../../src/cli/commands.ts';
 import type { Host, Output } from '../../src/cli/host.ts';
 import {
   namedDirectories,
-  nearest,
   type OptionName,
   options,
   parseBytes,
@@ -14,6 +13,7 @@ import {
 } from '../../src/cli/options.ts';
 import { formatBytes, formatCount, formatSeconds, printTable } from '../../src/cli/print.ts';
 import { showProgress } from '../../src/cli/progress.ts';
+import { nearest } from '../../src/engine/model/nearest.ts';
 import { run } from '../../src/cli/run.ts';
 import { version } from '../../src/cli/version.ts';
 import packageJson from '../../package.json' with { type: 'json' };
