@@ -79,6 +79,21 @@ function hostileKey(key: Uint8Array, why: string): HoldfastError {
   return new HoldfastError('E_HOSTILE', `refused path ${displayPath(key.subarray(0, 300))}: ${why}`);
 }
 
+/** The key as text of one character for each byte: equal and ordered as the bytes are, and fit for maps. */
+export function keyText(key: Uint8Array): string {
+  let text = '';
+  for (let start = 0; start < key.length; start += 8192)
+    text += String.fromCharCode(...key.subarray(start, start + 8192));
+  return text;
+}
+
+/** Inverse of keyText. */
+export function keyOfText(text: string): Uint8Array {
+  const key = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) key[i] = text.charCodeAt(i);
+  return key;
+}
+
 /** For people and JSON: slashes between components; bytes that are not printable UTF-8 as \xNN, backslash as \\. */
 export function displayPath(key: Uint8Array): string {
   let text = '';
