@@ -67,6 +67,7 @@ export interface VolumeOutcome {
 
 export interface CaptureOutcome {
   readonly root: Uint8Array;
+  /** Undefined for a dry run, and where nothing had changed and only changes were to be committed. */
   readonly committed: Committed | undefined;
   readonly consistency: Consistency;
   readonly passes: number;

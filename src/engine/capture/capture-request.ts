@@ -69,6 +69,13 @@ export interface CaptureSettings {
   /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */
   readonly saltContext?: readonly (string | number)[];
   readonly labels?: Readonly<Record<string, string>>;
+  /**
+   * False: where the newest CHECKPOINT shows the same already, and as consistently, none is made, and the capture ends after the
+   * pass that saw it. Default true.
+   */
+  readonly commitUnchanged?: boolean;
+  /** Volumes of the base that are not looked at now: the checkpoint has them as the base has them. */
+  readonly carried?: readonly VolumeName[];
   /** Merges small packs and rewrites those that are mostly dead, where that is due; undefined: never. */
   readonly compaction?: CompactionLimits | undefined;
 }

@@ -5,7 +5,7 @@
 import { setRoot } from '../format/keys.ts';
 import { comparePacks, findPack, type PackEntry, type PackReference } from '../format/pack-entry.ts';
 import type { CommitBase, Committed } from '../lineage/lineage-writer.ts';
-import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
+import { atLeast, type Consistency, type VolumeCheckpoint } from '../model/checkpoint.ts';
 import { equalBytes } from '../model/bytes.ts';
 import type { EntryMeta, Place } from '../model/entry.ts';
 import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
@@ -48,6 +48,8 @@ export class CaptureRun {
   readonly #packs: RunPacks;
   readonly #nodes: StagedNodes;
   readonly #volumes: VolumeState[] = [];
+  /** Of the base, as they are there. */
+  readonly #carried: readonly VolumeCheckpoint[];
   readonly #databases: DatabaseLocks | undefined;
   readonly #started: number;
   #pass = 0;
@@ -73,6 +75,11 @@ export class CaptureRun {
     this.#started = ports.clock.monotonicMs();
     this.#base = target.writer === undefined ? target.base : target.writer.base;
     this.#basePacks = new Set(this.#base?.packs.map(({ origin, slot, pack }) => `${origin}/${slot}/${pack}`));
+    this.#carried = (settings.carried ?? []).map((name) => {
+      const volume = this.#base?.volumes.find((candidate) => candidate.name === name);
+      invariant(volume !== undefined, `volume ${name} is carried forward from a base that has it`);
+      return volume;
+    });
     this.#packs = new RunPacks(ports, settings, target, attempt, options.signal);
     const { databaseLocks } = settings;
     if (databaseLocks !== undefined) {
@@ -282,7 +289,8 @@ export class CaptureRun {
     const snapshot = await editor.snapshot();
     const volumes = this.#volumes
       .filter((other) => other.complete || other === volume)
-      .map((other) => checkpointOf(other, other === volume ? snapshot : other.tree, this.#pass, 'fuzzy'));
+      .map((other) => checkpointOf(other, other === volume ? snapshot : other.tree, this.#pass, 'fuzzy'))
+      .concat(this.#carried);
     const { uploaded, inlined } = await this.#packs.end(false);
     const committed = await writer.commit({
       kind: 'PARTIAL',
@@ -301,20 +309,64 @@ export class CaptureRun {
     this.#anchoredBytes = this.#packs.storedBytes;
   }
 
+  /** Whether a checkpoint of what was found would say nothing beyond the newest one, which is all that may then be left out. */
+  showsNothingNew(consistency: Consistency): boolean {
+    const base = this.#base?.record.header;
+    if (this.#settings.commitUnchanged !== false || this.#target.writer === undefined) return false;
+    if (base?.kind !== 'CHECKPOINT' || base.consistency === undefined || base.suspect) return false;
+    const before = this.#base?.volumes ?? [];
+    return (
+      atLeast(base.consistency, consistency) &&
+      before.length === this.#volumes.length + this.#carried.length &&
+      this.#volumes.every((volume) => {
+        const old = before.find(({ name }) => name === volume.source.name);
+        const now = checkpointOf(volume, volume.tree, this.#pass, consistency);
+        return (
+          old !== undefined &&
+          equalBytes(old.root.id, now.root.id) &&
+          sameMeta(old.rootMeta, now.rootMeta) &&
+          old.incomplete === now.incomplete
+        );
+      })
+    );
+  }
+
+  /** Ends without a checkpoint, because the newest one shows the same. Nothing stays open. */
+  async leave(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
+    const base = this.#base as CommitBase;
+    const outcomes = this.#volumes.map((volume, i) =>
+      outcomeOf(volume, checkpointOf(volume, volume.tree, this.#pass, consistency), this.#databases?.outcomes(i) ?? []),
+    );
+    await this.#packs.abandon();
+    // What was seen of the volumes is as good for the next capture as what the checkpoint itself left.
+    this.#tryToBindCaches(base.record.header.id);
+    this.#release();
+    return {
+      root: this.#setRoot(base.volumes),
+      committed: undefined,
+      consistency,
+      passes: this.#pass,
+      volumes: outcomes,
+      newBytes: 0,
+      storedBytes: 0,
+      incomplete: base.volumes.some(({ incomplete }) => incomplete),
+      suspect: false,
+      partials: this.#partials,
+      databaseLockMs: this.#databases?.heldMs,
+      refuted,
+    };
+  }
+
   /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
   async commit(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
-    let volumes: readonly VolumeCheckpoint[] = this.#volumes.map((volume) =>
-      checkpointOf(volume, volume.tree, this.#pass, consistency),
-    );
+    const captured = this.#volumes.map((volume) => checkpointOf(volume, volume.tree, this.#pass, consistency));
     const outcomes = this.#volumes.map((volume, i) =>
-      outcomeOf(volume, volumes[i] as VolumeCheckpoint, this.#databases?.outcomes(i) ?? []),
+      outcomeOf(volume, captured[i] as VolumeCheckpoint, this.#databases?.outcomes(i) ?? []),
     );
+    let volumes: readonly VolumeCheckpoint[] = [...captured, ...this.#carried];
     const incomplete = volumes.some((volume) => volume.incomplete);
-    const root = setRoot(
-      this.#target.keys,
-      volumes.map(({ name, root: tree }) => ({ name, id: tree.id })),
-    );
+    const root = this.#setRoot(volumes);
     let committed: Committed | undefined;
     let recordBytes = 0;
     let compacted: Compacted | undefined;
@@ -346,12 +398,7 @@ export class CaptureRun {
       invariant(equalBytes(committed.root, root), 'the committed root is the captured one');
       this.#nodes.committed();
       recordBytes = committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
-      try {
-        this.#bindCaches(committed.id);
-      } catch (error) {
-        // The checkpoint exists; without its cache the next one reads everything, which is slower and never wrong.
-        if (!isHoldfastError(error, 'E_STATE_DIR')) throw error;
-      }
+      this.#tryToBindCaches(committed.id);
     } else {
       this.#dropCaches();
     }
@@ -372,6 +419,13 @@ export class CaptureRun {
       databaseLockMs: this.#databases?.heldMs,
       refuted,
     };
+  }
+
+  #setRoot(volumes: readonly VolumeCheckpoint[]): Uint8Array {
+    return setRoot(
+      this.#target.keys,
+      volumes.map(({ name, root: tree }) => ({ name, id: tree.id })),
+    );
   }
 
   /** By how much more is in use of each pack than in the base; undefined when counting it takes too long. */
@@ -448,9 +502,23 @@ export class CaptureRun {
     return boundScanCache(cache, volume.source.name, this.#base.record.header.id);
   }
 
+  /** The checkpoint exists; without its cache the next one reads everything, which is slower and never wrong. */
+  #tryToBindCaches(record: RecordId): void {
+    try {
+      this.#bindCaches(record);
+    } catch (error) {
+      if (!isHoldfastError(error, 'E_STATE_DIR')) throw error;
+    }
+  }
+
   #bindCaches(record: RecordId): void {
     const { cache } = this.#ports;
     if (cache === undefined) return;
+    const base = this.#base?.record.header.id;
+    for (const { name } of base === undefined ? [] : this.#carried) {
+      const file = boundScanCache(cache, name, base as RecordId);
+      if (file !== undefined) bindScanCache(cache, name, record, file);
+    }
     for (const volume of this.#volumes) {
       if (volume.cacheFile !== undefined) bindScanCache(cache, volume.source.name, record, volume.cacheFile);
     }

@@ -50,6 +50,7 @@ export async function capture(
 async function checkpoint(run: CaptureRun, { quiesced }: CaptureSettings): Promise<CaptureOutcome> {
   run.openVolumes();
   await run.pass();
+  if (!quiesced && run.showsNothingNew('converged')) return run.leave('converged');
   // That the application has stopped is a statement until nothing is found that speaks against it.
   const refuted = quiesced ? await run.findWriters() : undefined;
   let converged = false;
@@ -60,7 +61,8 @@ async function checkpoint(run: CaptureRun, { quiesced }: CaptureSettings): Promi
   }
   await run.releaseDatabases();
   const stopped = converged && refuted?.length === 0;
-  return run.commit(stopped ? 'quiesced' : converged ? 'converged' : 'fuzzy', refuted);
+  const consistency = stopped ? 'quiesced' : converged ? 'converged' : 'fuzzy';
+  return run.showsNothingNew(consistency) ? run.leave(consistency, refuted) : run.commit(consistency, refuted);
 }
 
 function captureError(error: unknown, attempt: number, signal: AbortSignal | undefined): unknown {

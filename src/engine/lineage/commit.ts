@@ -43,7 +43,14 @@ import type { RandomSource } from '../ports/random.ts';
 import { addToBase } from './base.ts';
 import { createObject } from './create-object.ts';
 import { judgeOccupant } from './fence.ts';
-import { type CommitBase, type CommitRequest, type Committed, type LineageWriter, Rebased } from './lineage-writer.ts';
+import {
+  type CommitBase,
+  type CommitRequest,
+  type Committed,
+  type LineageWriter,
+  Rebased,
+  type SealOptions,
+} from './lineage-writer.ts';
 import type { LineageLog } from './log.ts';
 import { packListOf } from './pack-list.ts';
 import type { DomainAccess } from './repository.ts';
@@ -156,11 +163,16 @@ export class LogWriter implements LineageWriter {
     });
   }
 
-  async seal(options: { readonly signal?: AbortSignal } = {}): Promise<Committed> {
+  async seal(options: SealOptions = {}): Promise<Committed> {
     return await this.#alone(async () => {
       while (this.#sealed === undefined) {
         try {
-          const record = await this.#append(sealFields, undefined, [], options.signal);
+          const record = await this.#append(
+            { ...sealFields, labels: labelsOf(options.labels) },
+            undefined,
+            [],
+            options.signal,
+          );
           this.#sealed = committedOf(record, emptyBytes);
         } catch (error) {
           // A SEAL carries no packs, so junk only moves it to the next slot, and an adopted SEAL is as good as this one.

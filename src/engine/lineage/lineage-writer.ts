@@ -73,6 +73,11 @@ export interface Committed {
   readonly bytes: number;
 }
 
+export interface SealOptions {
+  readonly signal?: AbortSignal;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
 export interface LineageWriter {
   readonly epoch: Epoch;
   /** Slot of the next record, and so of the packs to build for it. */
@@ -94,8 +99,11 @@ export interface LineageWriter {
    * reason, since a collector takes away what only a superseded writer still needs. E_STORE_*, E_ABORTED.
    */
   confirm(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
-  /** Says that the holder has finished. A later commit reopens the lineage. Throws as commit does. */
-  seal(options?: { readonly signal?: AbortSignal }): Promise<Committed>;
+  /**
+   * Says that the holder has finished, with labels such as what it could not save. A later commit reopens the lineage; a lineage that
+   * is sealed already stays as it is. Throws as commit does.
+   */
+  seal(options?: SealOptions): Promise<Committed>;
 }
 
 /**

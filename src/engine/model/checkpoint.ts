@@ -10,6 +10,13 @@ export type RecordKind = 'CLAIM' | 'CHECKPOINT' | 'PARTIAL' | 'SEAL';
  */
 export type Consistency = 'quiesced' | 'converged' | 'fuzzy';
 
+const consistencyOrder: readonly Consistency[] = ['fuzzy', 'converged', 'quiesced'];
+
+/** Whether `a` says as much as `b`, or more. */
+export function atLeast(a: Consistency, b: Consistency): boolean {
+  return consistencyOrder.indexOf(a) >= consistencyOrder.indexOf(b);
+}
+
 export interface TreeSums {
   /** Entries that are files, hardlinks counted once per name. */
   readonly files: number;

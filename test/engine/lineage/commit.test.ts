@@ -473,7 +473,11 @@ describe('SEAL', () => {
 
   it('of an epoch that committed nothing is allowed', async () => {
     const { world, writer } = await writing();
-    expect(await writer.seal()).toMatchObject({ slot: 2 });
+    expect(await writer.seal({ labels: { unsaved: '7', consistency: 'fuzzy' } })).toMatchObject({ slot: 2 });
+    expect((await world.recordAt(2)).header.labels).toEqual([
+      { name: 'consistency', value: 'fuzzy' },
+      { name: 'unsaved', value: '7' },
+    ]);
     expect(await world.claim(new MemoryHolder('b'))).toMatchObject({ epoch: toEpoch(3) });
   });
 
