@@ -39,12 +39,14 @@ export function openS3Inspector(settings: S3Settings, parts: S3Parts): S3Inspect
 async function ensureBucket({ client, policy, settings }: S3Connection): Promise<void> {
   const Bucket = settings.bucket;
   const details = { bucket: Bucket };
-  const missing = await policy.run({ doing: `looking for the bucket ${Bucket}`, intent: 'read', details }, async () => {
+  const looking = { doing: `looking for the bucket ${Bucket}`, intent: 'read', details } as const;
+  const missing = await policy.run(looking, async ({ corrected }) => {
     try {
       await client.send(new HeadBucketCommand({ Bucket }));
       return false;
     } catch (error) {
-      const { status } = failureOf(error);
+      const { status, retry } = failureOf(error);
+      if (retry === 'skewed' && !corrected) throw error;
       // 403 and redirects say that it is there; what may be done in it shows at the first request.
       if (status === 403 || status === 301) return false;
       if (status === 404) return true;

@@ -18,6 +18,8 @@ const renewalsMax = 4;
 export interface Attempt {
   /** An earlier attempt of this request ended without a clear answer: it may have had its effect, now or later. */
   readonly unclear: boolean;
+  /** An earlier attempt may have been refused for this machine's clock; this one is signed with the store's time. */
+  readonly corrected: boolean;
 }
 
 /** A request that is about to be tried again. */
@@ -86,6 +88,7 @@ export class RequestPolicy {
     let unclear = false;
     let failingSinceMs: number | undefined;
     let renewals = 0;
+    let corrected = false;
     for (let failures = 0; ; failures += 1) {
       throwIfAborted(signal, doing);
       let generation = this.#generation;
@@ -95,7 +98,7 @@ export class RequestPolicy {
           if (turnMs > 0) await clock.wait(turnMs, signal === undefined ? {} : { signal });
           throwIfAborted(signal, doing);
           generation = this.#generation;
-          const result = await attempt({ unclear });
+          const result = await attempt({ unclear, corrected });
           this.window.grow();
           return result;
         });
@@ -108,13 +111,16 @@ export class RequestPolicy {
         throwIfAborted(signal, doing);
         const { retry, reason, status } = failureOf(error);
         if (status !== undefined) this.#heard = true;
-        if (retry === 'final') throw toS3Error(error, doing, intent, details);
+        // Signed with the store's own time, and refused as before: time was not the reason.
+        if (retry === 'final' || (retry === 'skewed' && corrected)) throw toS3Error(error, doing, intent, details);
         const nowMs = clock.monotonicMs();
         failingSinceMs ??= nowMs;
         if (retry === 'expired') {
           if (renewals === renewalsMax) throw toS3Error(error, doing, intent, { ...details, renewals });
           renewals += 1;
           await this.#renew(generation);
+        } else if (retry === 'skewed') {
+          corrected = true;
         } else {
           unclear = true;
           if (retry === 'throttled') this.window.shrink();

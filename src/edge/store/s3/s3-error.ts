@@ -6,9 +6,10 @@ import type { StoreIntent } from '../store-error.ts';
  * - `transient`: the network or the server failed; it may have done what was asked.
  * - `throttled`: the same, and the store wants fewer requests.
  * - `expired`: nothing was done, because the credentials are no longer known; newer ones may be had by asking for them.
+ * - `skewed`: nothing was done, perhaps because of the time in the signature; the SDK signs the next attempt with the store's own.
  * - `final`: another attempt would end the same way.
  */
-export type Retry = 'transient' | 'throttled' | 'expired' | 'final';
+export type Retry = 'transient' | 'throttled' | 'expired' | 'skewed' | 'final';
 
 /** The facts of an error of the SDK, of Node's network or of TLS. */
 export interface S3Failure {
@@ -266,7 +267,9 @@ function retryOf(error: unknown, reason: string, status: number | undefined): Re
   // AWS refuses a HEAD with expired credentials by 400, and a HEAD has no body to say why.
   if (expiredReasons.has(reason) || reason === 'HTTP 400') return 'expired';
   // The SDK has learned the store's time from the refusal and signs the next attempt with it.
-  if (reason === 'RequestTimeTooSkewed') return clockCorrected(error) ? 'transient' : 'final';
+  if (reason === 'RequestTimeTooSkewed') return 'skewed';
+  // A HEAD has no body to say that it was refused for its time: all that is seen then is that the clocks are minutes apart.
+  if (reason === 'HTTP 403' && clockCorrected(error)) return 'skewed';
   if (status !== undefined) return status === 408 || status >= 500 ? 'transient' : 'final';
   if (networkReasons.has(reason)) return 'transient';
   return 'final';
@@ -296,6 +299,7 @@ function requestIdOf(error: unknown): string | undefined {
   return typeof id === 'string' ? id : undefined;
 }
 
+/** By the answer the store's clock is minutes from ours. The SDK says so in its errors. */
 function clockCorrected(error: unknown): boolean {
   return metadataOf(error)?.['clockSkewCorrected'] === true;
 }

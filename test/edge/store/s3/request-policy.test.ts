@@ -167,6 +167,48 @@ describe('a request', () => {
     expect(count()).toBe(1);
   });
 
+  /** What the SDK says of a refusal by a store whose clock is minutes from ours, and of one by a store whose clock is not. */
+  const skewed = (name: string, apart = true): Error =>
+    Object.assign(new Error(name), {
+      name,
+      $metadata: { httpStatusCode: 403, clockSkewCorrected: apart || undefined },
+    });
+
+  test.each(['RequestTimeTooSkewed', 'Unknown'])(
+    'that may have been refused for its time, by %s, is sent once more with the time of the store',
+    async (name) => {
+      const { clock, policy, request } = make();
+      const seen: unknown[] = [];
+      const { attempt } = failing(1, () => skewed(name));
+      const run = policy.run(request, async (told) => {
+        seen.push(told);
+        return await attempt();
+      });
+      expect(await run).toBe('done');
+      expect(seen).toEqual([
+        { unclear: false, corrected: false },
+        { unclear: false, corrected: true },
+      ]);
+      expect(clock.ms).toBeLessThanOrEqual(100);
+    },
+  );
+
+  test('that is refused without a reason with the time of the store too lacks a right, and with a reason the clock is said to be wrong', async () => {
+    const { policy, request } = make();
+    const silent = failing(9, () => skewed('Unknown'));
+    await expect(policy.run(request, silent.attempt)).rejects.toMatchObject({
+      remedy: expect.stringContaining('may not read'),
+    });
+    const told = failing(9, () => skewed('RequestTimeTooSkewed', false));
+    await expect(policy.run(request, told.attempt)).rejects.toMatchObject({
+      code: 'E_STORE_UNREACHABLE',
+      remedy: expect.stringContaining('clock'),
+    });
+    const near = failing(9, () => skewed('Unknown', false));
+    await expect(policy.run(request, near.attempt)).rejects.toBeInstanceOf(HoldfastError);
+    expect([silent.count(), told.count(), near.count()]).toEqual([2, 2, 1]);
+  });
+
   test('of a store that has never answered is given up after ten seconds, of one that has after the patience', async () => {
     const { clock, policy, request } = make({ patienceMs: 60_000 });
     const { attempt } = failing(1000, () => Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }));
