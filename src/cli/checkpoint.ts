@@ -18,6 +18,7 @@ import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/
 import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
 import { type Descriptor, FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
+import { describeSuspicion, guardOf } from './guard.ts';
 import type { Host, RequestCounts } from './host.ts';
 import { MatchedGlobs } from './matched-globs.ts';
 import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
@@ -180,7 +181,8 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
     warnings.print(host);
     printSummary(host, outcome, facts);
   }
-  return outcome.incomplete ? errorCatalogue.E_INCOMPLETE.exit : 0;
+  if (outcome.incomplete) return errorCatalogue.E_INCOMPLETE.exit;
+  return outcome.suspect ? errorCatalogue.E_SUSPECT.exit : 0;
 }
 
 async function countVolumes(
@@ -394,6 +396,7 @@ function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]
       ? { databaseLocks: { waitMs: wait === undefined ? 5000 : parseDuration('checkpoint', 'sqlite-wait', wait) } }
       : {}),
     compaction: parsed.flag('no-compact') ? undefined : defaultCompaction,
+    guard: guardOf('checkpoint', parsed),
     trustCache: !parsed.flag('no-cache') && !parsed.flag('dry-run'),
     labels,
   };
@@ -426,6 +429,8 @@ function jsonOf(outcome: CaptureOutcome, { rootKnown, requests, seconds }: Facts
     partials: outcome.partials,
     skipped: volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     incomplete: outcome.incomplete,
+    suspect: outcome.suspect,
+    suspicions: outcome.suspicions,
     compacted: outcome.compacted ?? null,
     // Volumes share packs and the record: what these cost is told of the set, the same for each.
     volumes: Object.fromEntries(
@@ -492,6 +497,13 @@ function printSummary(host: Host, outcome: CaptureOutcome, facts: Facts): void {
   if (committed !== undefined) {
     stdout.write(`  id      ${toHex(committed.id)}\n`);
     stdout.write(`  new     ${formatBytes(outcome.newBytes)}, stored as ${formatBytes(outcome.storedBytes)}\n`);
+  }
+  for (const suspicion of outcome.suspicions) {
+    const what = committed === undefined ? 'would be suspect' : 'suspect';
+    stdout.write(`  ${styled(stdout, ['red', 'bold'], what)}  ${describeSuspicion(suspicion)}\n`);
+  }
+  if (outcome.suspicions.length > 0 && committed !== undefined) {
+    stdout.write(`          not restored by default. If it was meant: holdfast ack --lineage ${facts.lineage}\n`);
   }
   if (outcome.compacted !== undefined) {
     const { dropped, movedBytes, stopped } = outcome.compacted;

@@ -1,5 +1,6 @@
 /** The commands, their options and texts. Each is loaded when it is run. */
 import type { Host } from './host.ts';
+import { errorCatalogue } from '../engine/model/errors.ts';
 import type { OptionName, Parsed } from './options.ts';
 
 export interface CommandInfo {
@@ -57,6 +58,11 @@ sharing a frame with a secret, which would get shorter when they guess it. Many 
 When 16 small packs have gathered, or enough of some packs is dead, what is in use moves into new packs on the way (at most 64 MiB
 and 5 s of a checkpoint); roots do not change. --no-compact leaves that out.
 
+A volume that is empty, or that keeps less than a fifth of the files or of the bytes of the last good checkpoint, makes the
+checkpoint suspect: complete, but not what is restored by default, until \`holdfast ack\` releases it or a later one is good
+again. Exit code ${errorCatalogue.E_SUSPECT.exit}. --guard says how much must be left: 50% of each volume, db=80% of a path, logs:archive=50% of a path of one
+volume, 0% for anything but empty, off for no guard.
+
 With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [
       ...oneLineage,
@@ -78,6 +84,7 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
       'label',
       'no-cache',
       'no-compact',
+      'guard',
     ],
     examples: [
       'holdfast checkpoint /var/lib/app --lineage team/app/0',
@@ -86,6 +93,20 @@ With --dry-run it only computes the root: equal roots mean equal content, names 
       'holdfast checkpoint /var/lib/app --lineage team/app/0 --dry-run',
     ],
     load: async () => (await import('./checkpoint.ts')).checkpoint,
+  },
+  {
+    name: 'ack',
+    usage: ['', 'SLOT|ID'],
+    summary: 'release a suspect checkpoint, which held much less than the one before',
+    details: `Says that what looked like a loss was meant: the newest suspect checkpoint of the lineage, or the one that is named, counts
+like any other from now on. It is restored by default, and later ones are compared with it. The release is signed, names the
+record by its digest, and stands beside the log; nothing is changed or taken away.`,
+    options: [...oneLineage, 'reason'],
+    examples: [
+      'holdfast ack --lineage team/app/0 --reason "old tenants were removed"',
+      'holdfast ack 41 --lineage team/app/0',
+    ],
+    load: async () => (await import('./ack.ts')).ack,
   },
   {
     name: 'restore',

@@ -26,6 +26,8 @@ interface LineageRow {
   readonly prefix: string;
   readonly head: LogRecord | undefined;
   readonly newest: LogRecord | undefined;
+  /** Suspect checkpoints above it, which nobody released. */
+  readonly suspects: number;
   readonly error: HoldfastError | undefined;
 }
 
@@ -75,13 +77,18 @@ async function rowOf(
 ): Promise<LineageRow> {
   let head: LogRecord | undefined;
   let newest: LogRecord | undefined;
+  let suspects = 0;
   let error: HoldfastError | undefined;
   try {
     if (lineage !== undefined) {
       const { log } = await openLog(store, repository, lineage, { signal: host.signal });
       for await (const record of log.records({ signal: host.signal })) {
         head ??= record;
-        if (record.header.kind !== 'CHECKPOINT' || record.header.suspect) continue;
+        if (record.header.kind !== 'CHECKPOINT') continue;
+        if (!(await log.isGood(record, { signal: host.signal }))) {
+          suspects++;
+          continue;
+        }
         newest = record;
         break;
       }
@@ -91,14 +98,15 @@ async function rowOf(
     if (!(caught instanceof HoldfastError) || host.signal.aborted) throw caught;
     error = caught;
   }
-  return { lineage, prefix, head, newest, error };
+  return { lineage, prefix, head, newest, suspects, error };
 }
 
-function stateOf({ head, error, lineage }: LineageRow): string {
+function stateOf({ head, error, lineage, suspects }: LineageRow): string {
   if (lineage === undefined) return 'its name is too long to be told by its key';
   if (error !== undefined) return `${error.code}: ${error.message}`;
   if (head === undefined) return 'empty';
-  return head.header.kind === 'SEAL' ? 'sealed' : `held by ${head.header.holderName}`;
+  const state = head.header.kind === 'SEAL' ? 'sealed' : `held by ${head.header.holderName}`;
+  return suspects === 0 ? state : `${state}; ${formatCount(suspects)} suspect above`;
 }
 
 function rowText(row: LineageRow): string[] {
@@ -115,11 +123,12 @@ function rowText(row: LineageRow): string[] {
 }
 
 function rowJson(row: LineageRow): object {
-  const { lineage, prefix, head, newest, error } = row;
+  const { lineage, prefix, head, newest, suspects, error } = row;
   return {
     lineage: lineage ?? null,
     prefix,
     newest: newest === undefined ? null : headerJson(newest),
+    suspects,
     sealed: head?.header.kind === 'SEAL',
     holder: head?.header.holder ?? null,
     holderName: head?.header.holderName ?? null,
@@ -132,14 +141,16 @@ async function listOne(host: Host, parsed: Parsed): Promise<number> {
   const all = parsed.flag('all');
   await using opened = await openLineage(host, 'ls', parsed);
   const { lineage, log } = opened;
-  const entries: LogEntry[] = [];
+  const entries: Listed[] = [];
   let head: LogRecord | undefined;
   let damaged = 0;
   for await (const entry of log.entries({ signal: host.signal })) {
     const { reading } = entry;
     if (reading.valid) head ??= reading.record;
     else damaged++;
-    if (all || !reading.valid || reading.record.header.kind === 'CHECKPOINT') entries.push(trimmed(entry));
+    if (!all && reading.valid && reading.record.header.kind !== 'CHECKPOINT') continue;
+    const released = reading.valid && (await log.release(reading.record, { signal: host.signal })) !== undefined;
+    entries.push({ ...trimmed(entry), released });
   }
   if (form === 'json') {
     const { id } = opened.repository;
@@ -171,6 +182,11 @@ async function listOne(host: Host, parsed: Parsed): Promise<number> {
   return 0;
 }
 
+interface Listed extends LogEntry {
+  /** It is suspect, and somebody said that it was meant. */
+  readonly released: boolean;
+}
+
 /** Without the bytes that a listing of thousands of records need not keep. */
 function trimmed(entry: LogEntry): LogEntry {
   if (!entry.reading.valid) return entry;
@@ -187,7 +203,7 @@ function trimmed(entry: LogEntry): LogEntry {
   return { ...entry, reading: { valid: true, record: kept } };
 }
 
-function entryText({ slot, reading, modifiedMs, bytes }: LogEntry): string[] {
+function entryText({ slot, reading, modifiedMs, bytes, released }: Listed): string[] {
   if (!reading.valid) {
     return [String(slot), shortTime(modifiedMs), 'void', reading.reason, '-', '-', '-', formatBytes(bytes), '-', ''];
   }
@@ -197,7 +213,7 @@ function entryText({ slot, reading, modifiedMs, bytes }: LogEntry): string[] {
     String(slot),
     shortTime(timeMs),
     kind,
-    counted ? consistency + (suspect ? ', suspect' : '') : '-',
+    counted ? consistency + (suspect ? (released ? ', released' : ', suspect') : '') : '-',
     counted ? formatCount(totals.files) : '-',
     counted ? formatBytes(totals.bytes) : '-',
     counted ? formatBytes(totals.newBytes) : '-',
@@ -207,8 +223,8 @@ function entryText({ slot, reading, modifiedMs, bytes }: LogEntry): string[] {
   ];
 }
 
-function entryJson({ slot, reading, modifiedMs, bytes }: LogEntry): object {
-  if (reading.valid) return headerJson(reading.record);
+function entryJson({ slot, reading, modifiedMs, bytes, released }: Listed): object {
+  if (reading.valid) return { ...headerJson(reading.record), ...(released ? { released } : {}) };
   const { reason, detail } = reading;
   return { slot, kind: null, void: reason, detail, modified: shortTime(modifiedMs), recordBytes: bytes };
 }

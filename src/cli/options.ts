@@ -36,6 +36,8 @@ export type OptionName =
   | 'label'
   | 'no-cache'
   | 'no-compact'
+  | 'guard'
+  | 'reason'
   | 'at'
   | 'target'
   | 'volume'
@@ -84,6 +86,12 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   label: { value: 'KEY=VALUE', many: true, help: 'a label of the checkpoint' },
   'no-cache': { help: 'do not trust the scan cache: read everything' },
   'no-compact': { help: 'do not merge small packs or rewrite those that are mostly dead' },
+  guard: {
+    value: 'RULE',
+    many: true,
+    help: 'suspect is what keeps less than so much: 20% (default), db=80%, VOLUME:PATH=50%; or off',
+  },
+  reason: { value: 'TEXT', help: 'why; kept beside the release' },
   at: { value: 'WHICH', help: 'latest (default), latest~N, a slot, an id, or a time' },
   target: { value: 'DIR', many: true, help: 'where to restore to; VOLUME=DIR for one volume of several' },
   volume: { value: 'NAME', help: 'only this volume' },

@@ -116,7 +116,7 @@ export function baseSource(
   access: DomainAccess,
   lineage: LineageName,
   compressor: Compressor,
-): (base: CommitBase | undefined) => NodeSource {
+): (base: Pick<CommitBase, 'record' | 'packs'> | undefined) => NodeSource {
   return (base) =>
     sourceOf(host, store, access, lineage, base?.packs ?? [], compressor, base?.record.header.origins ?? []);
 }

@@ -2,7 +2,7 @@
 import { packEntryName } from '../engine/format/pack-entry.ts';
 import { packTableName } from '../engine/format/pack-table.ts';
 import { toHex } from '../engine/model/bytes.ts';
-import { bodyJson, headerJson, shortTime, storedBytesOf } from './describe-record.ts';
+import { bodyJson, headerJson, shortTime, storedBytesOf, timeText } from './describe-record.ts';
 import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, printTable, shortList, styled } from './print.ts';
@@ -19,6 +19,7 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
   const body = opened.log.body(record);
   const { header } = record;
   const { packs, table } = await opened.log.packs(record, { signal: host.signal });
+  const release = await opened.log.release(record, { signal: host.signal });
   const { predecessor, previousClaim, generation, origins, totals } = header;
   if (form === 'json') {
     host.stdout.write(
@@ -28,6 +29,9 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
         domain: header.domain,
         lineage: header.lineage,
         ...headerJson(record),
+        ...(release === undefined
+          ? {}
+          : { released: { time: timeText(release.timeMs), by: release.by, reason: release.reason } }),
         ...bodyJson(body),
         generation,
         previousClaim,
@@ -58,6 +62,14 @@ export async function show(host: Host, parsed: Parsed): Promise<number> {
     ['id', toHex(header.id)],
     ['digest', toHex(record.digest)],
     ['consistency', `${header.consistency}${header.suspect ? ', suspect' : ''}`],
+    ...(release === undefined
+      ? []
+      : [
+          [
+            'released',
+            `${shortTime(release.timeMs)} by ${release.by}${release.reason === '' ? '' : `: ${release.reason}`}`,
+          ],
+        ]),
     ['content', `${formatFiles(totals.files)}, ${formatCount(totals.entries)} names, ${formatBytes(totals.bytes)}`],
     ['new', `${formatBytes(totals.newBytes)}, stored as ${formatBytes(storedBytesOf(record))}`],
     ['written by', `${header.holderName} (${header.holder}), claim ${header.epoch}`],

@@ -832,6 +832,7 @@ class Agent {
       },
       restoreCompleted: () => writer.restoreCompleted(),
       confirm: (options) => writer.confirm(options),
+      lookForReleases: (options) => writer.lookForReleases(options),
       seal: (options) => writer.seal(options),
       async commit(request) {
         const acknowledged = agent.#world.newestAcknowledged;
@@ -891,7 +892,7 @@ class Agent {
           writer,
           base: writer.base,
           kept: this.#kept,
-          sourceOf: (base: CommitBase | undefined) => {
+          sourceOf: (base: Pick<CommitBase, 'packs'> | undefined) => {
             const source = world.sourceOf(base?.packs ?? [], this.#store);
             return broken.has('dedup-places') ? withWrongPlaces(source) : source;
           },

@@ -158,7 +158,7 @@ export class Pod {
     return this.#writer;
   }
 
-  sourceOf(base: CommitBase | undefined): NodeSource {
+  sourceOf(base: Pick<CommitBase, 'packs'> | undefined): NodeSource {
     return new SegmentSource({
       store: this.store,
       compressor,

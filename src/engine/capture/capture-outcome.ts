@@ -1,6 +1,7 @@
 /** What a capture says of itself: on the way, and when it is done. */
 import type { Committed } from '../lineage/lineage-writer.ts';
 import type { CompactionOutcome } from './compact.ts';
+import type { Suspicion } from './poison-guard.ts';
 import type { Consistency, SkipReason } from '../model/checkpoint.ts';
 import type { VolumeName } from '../model/ids.ts';
 
@@ -75,7 +76,10 @@ export interface CaptureOutcome {
   readonly newBytes: number;
   readonly storedBytes: number;
   readonly incomplete: boolean;
+  /** It is not the default restore point until somebody releases it, or a later one is good again. */
   readonly suspect: boolean;
+  /** What the guard found, compared with the last good checkpoint. */
+  readonly suspicions: readonly Suspicion[];
   /** What was moved out of old packs, when that was due. */
   readonly compacted?: CompactionOutcome | undefined;
   /** PARTIAL records written on the way. */

@@ -15,6 +15,7 @@ import type { ObjectWriter } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 import type { RangeLocks } from '../ports/range-locks.ts';
 import type { KeptNodes } from './kept-nodes.ts';
+import type { GuardRule } from './poison-guard.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 
 export interface VolumeSource {
@@ -76,6 +77,10 @@ export interface CaptureSettings {
   readonly commitUnchanged?: boolean;
   /** Volumes of the base that are not looked at now: the checkpoint has them as the base has them. */
   readonly carried?: readonly VolumeName[];
+  /** What makes a checkpoint suspect: see poison-guard.ts. Undefined or empty: nothing. */
+  readonly guard?: readonly GuardRule[] | undefined;
+  /** The caller has a reason of its own to mark this one as suspect, such as volumes that may be half restored. */
+  readonly suspect?: boolean | undefined;
   /** Merges small packs and rewrites those that are mostly dead, where that is due; undefined: never. */
   readonly compaction?: CompactionLimits | undefined;
 }
@@ -91,8 +96,8 @@ export interface CaptureTarget {
   readonly writer: LineageWriter | undefined;
   /** What a dry run compares with; the writer's base else. */
   readonly base: CommitBase | undefined;
-  /** Nodes of the base; made anew for each base. */
-  readonly sourceOf: (base: CommitBase | undefined) => NodeSource;
+  /** Nodes of the base, or of another checkpoint; made anew for each. */
+  readonly sourceOf: (base: Pick<CommitBase, 'record' | 'packs'> | undefined) => NodeSource;
   /** Of a process that captures the same lineage again and again. */
   readonly kept?: KeptNodes | undefined;
 }

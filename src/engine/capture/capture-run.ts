@@ -25,6 +25,7 @@ import { findWriters } from './find-writers.ts';
 import { statBytes } from './lane-job.ts';
 import { NameTally } from '../model/name-tally.ts';
 import { keepXattrs, metaOf } from './read-name.ts';
+import { findSuspicions, type Suspicion } from './poison-guard.ts';
 import { RunPacks } from './run-packs.ts';
 import type { ScanTotals } from './scan.ts';
 import { StagedNodes } from './staged-nodes.ts';
@@ -313,7 +314,7 @@ export class CaptureRun {
   showsNothingNew(consistency: Consistency): boolean {
     const base = this.#base?.record.header;
     if (this.#settings.commitUnchanged !== false || this.#target.writer === undefined) return false;
-    if (base?.kind !== 'CHECKPOINT' || base.consistency === undefined || base.suspect) return false;
+    if (base?.kind !== 'CHECKPOINT' || base.consistency === undefined) return false;
     const before = this.#base?.volumes ?? [];
     return (
       atLeast(base.consistency, consistency) &&
@@ -334,6 +335,8 @@ export class CaptureRun {
   /** Ends without a checkpoint, because the newest one shows the same. Nothing stays open. */
   async leave(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const base = this.#base as CommitBase;
+    // One that is suspect stays so, and there is nothing to say of it twice.
+    const suspicions = await this.#findSuspicions(base.volumes);
     const outcomes = this.#volumes.map((volume, i) =>
       outcomeOf(volume, checkpointOf(volume, volume.tree, this.#pass, consistency), this.#databases?.outcomes(i) ?? []),
     );
@@ -350,7 +353,8 @@ export class CaptureRun {
       newBytes: 0,
       storedBytes: 0,
       incomplete: base.volumes.some(({ incomplete }) => incomplete),
-      suspect: false,
+      suspect: base.good?.record !== base.record,
+      suspicions,
       partials: this.#partials,
       databaseLockMs: this.#databases?.heldMs,
       refuted,
@@ -367,6 +371,8 @@ export class CaptureRun {
     let volumes: readonly VolumeCheckpoint[] = [...captured, ...this.#carried];
     const incomplete = volumes.some((volume) => volume.incomplete);
     const root = this.#setRoot(volumes);
+    const suspicions = await this.#findSuspicions(volumes);
+    const suspect = suspicions.length > 0 || this.#settings.suspect === true;
     let committed: Committed | undefined;
     let recordBytes = 0;
     let compacted: Compacted | undefined;
@@ -384,7 +390,7 @@ export class CaptureRun {
         kind: 'CHECKPOINT',
         volumes,
         consistency,
-        suspect: false,
+        suspect,
         newBytes: this.#newBytes,
         uploaded,
         inlined,
@@ -413,7 +419,8 @@ export class CaptureRun {
       newBytes: this.#newBytes,
       storedBytes: this.#packs.storedBytes + recordBytes,
       incomplete,
-      suspect: false,
+      suspect,
+      suspicions,
       compacted: compacted?.outcome,
       partials: this.#partials,
       databaseLockMs: this.#databases?.heldMs,
@@ -448,6 +455,22 @@ export class CaptureRun {
       if (!isHoldfastError(error, 'E_DAMAGED', 'E_HOSTILE', 'E_STORE_IO', 'E_STORE_UNREACHABLE')) throw error;
       return undefined;
     }
+  }
+
+  async #findSuspicions(volumes: readonly VolumeCheckpoint[]): Promise<readonly Suspicion[]> {
+    const good = this.#base?.good;
+    const { guard = [] } = this.#settings;
+    if (good === undefined || guard.length === 0) return [];
+    // The trees of a dry run are stored nowhere: of those only the whole is known.
+    const rules = this.#target.writer === undefined ? guard.filter(({ path }) => path.length === 0) : guard;
+    // Packs that only a suspect base has done without are listed by the good one.
+    const source = good.record === this.#base?.record ? this.#nodes : this.#target.sourceOf(good);
+    return await findSuspicions(
+      { volumes: good.volumes, source },
+      { volumes, source: this.#nodes },
+      rules,
+      this.#target.keys,
+    );
   }
 
   #inUse(pack: PackEntry, growth: BytesByPack): number {

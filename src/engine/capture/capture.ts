@@ -35,6 +35,8 @@ export async function capture(
   const writer = target.writer;
   invariant(writer === undefined || !writer.restorePending, 'no checkpoint before the restore is complete');
   for (let attempt = 1; ; attempt++) {
+    // Only a suspect base is asked about: what was released meanwhile is what this one is compared with.
+    await writer?.lookForReleases(options);
     const run = new CaptureRun(ports, settings, target, options, attempt);
     try {
       return await checkpoint(run, settings);

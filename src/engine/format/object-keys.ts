@@ -163,6 +163,12 @@ export function ackPrefix(lineage: LineageName): string {
   return `${lineagePrefix(lineage)}ack/`;
 }
 
+/** Below `ack/`, by slot. `id`: 32 hexadecimal digits, random, so that junk at a name that can be guessed stops nobody. */
+export function ackKey(lineage: LineageName, slot: Slot, id: string): string {
+  invariant(/^[0-9a-f]{32}$/.test(id), 'a release has a random id of 16 bytes');
+  return `${ackPrefix(lineage)}${slot}-${id}`;
+}
+
 export function pinPrefix(lineage: LineageName): string {
   return `v1/pin/${toKeyPart(lineage)}/`;
 }

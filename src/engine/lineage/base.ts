@@ -23,22 +23,28 @@ export async function readBase(
   for (const record of found.reverse()) {
     base = addToBase(base, record, log.body(record).volumes, await log.packs(record, options));
   }
-  return base;
+  return base === undefined ? undefined : await withGood(log, base, options);
 }
 
-/** The newest CHECKPOINT at or below `head` that is not suspect: the default restore point. */
+/** The base with what a suspect checkpoint is compared with: itself once it was released, else the newest good one below. */
+export async function withGood(log: LineageLog, base: CommitBase, options: Waiting = {}): Promise<CommitBase> {
+  const { checkpoint } = base;
+  if (checkpoint === undefined || !checkpoint.record.header.suspect) return base;
+  const record = await newestGood(log, checkpoint.record, options);
+  if (record === undefined) return { ...base, good: undefined };
+  const { packs } = await log.packs(record, options);
+  return { ...base, good: { record, volumes: log.body(record).volumes, packs } };
+}
+
+/** The newest CHECKPOINT at or below `head` that is not suspect, or was released: the default restore point. */
 export async function newestGood(
   log: LineageLog,
   head: LogRecord | undefined,
   options: Waiting = {},
 ): Promise<LogRecord | undefined> {
   let record = head;
-  while (record !== undefined && !isGood(record)) record = await log.before(record, options);
+  while (record !== undefined && !(await log.isGood(record, options))) record = await log.before(record, options);
   return record;
-}
-
-export function isGood(record: LogRecord): boolean {
-  return record.header.kind === 'CHECKPOINT' && !record.header.suspect;
 }
 
 /** The base after one more record was committed on it. */
@@ -49,9 +55,12 @@ export function addToBase(
   { packs, table }: ListedPacks,
 ): CommitBase {
   if (record.header.kind === 'CHECKPOINT') {
-    return { record, volumes, checkpoint: { record, volumes }, packs, table };
+    const checkpoint = { record, volumes };
+    const good = record.header.suspect ? base?.good : { ...checkpoint, packs };
+    return { record, volumes, checkpoint, good, packs, table };
   }
-  return { record, volumes, checkpoint: base?.checkpoint, packs: mergePacks(base?.packs ?? [], packs), table };
+  const { checkpoint, good } = base ?? {};
+  return { record, volumes, checkpoint, good, packs: mergePacks(base?.packs ?? [], packs), table };
 }
 
 /** The union of two pack lists, sorted; of a pack in both, the entry of `b`. */

@@ -40,7 +40,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { HolderState, HolderStore } from '../ports/holder-store.ts';
 import type { ObjectWriter } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
-import { addToBase } from './base.ts';
+import { addToBase, withGood } from './base.ts';
 import { createObject } from './create-object.ts';
 import { judgeOccupant } from './fence.ts';
 import {
@@ -181,6 +181,14 @@ export class LogWriter implements LineageWriter {
       }
       return this.#sealed;
     });
+  }
+
+  async lookForReleases(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    const base = this.#base;
+    if (base?.checkpoint?.record.header.suspect !== true) return;
+    const { log } = this.#parts;
+    log.forgetReleases();
+    this.#base = await withGood(log, base, options);
   }
 
   async confirm(options: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {

@@ -9,6 +9,16 @@ import type { LogRecord } from '../format/record.ts';
 import type { Consistency, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { Epoch, RecordId, Slot } from '../model/ids.ts';
 
+export interface BaseCheckpoint {
+  readonly record: LogRecord;
+  readonly volumes: readonly VolumeCheckpoint[];
+}
+
+export interface GoodCheckpoint extends BaseCheckpoint {
+  /** What it lists, ascending. */
+  readonly packs: readonly PackEntry[];
+}
+
 /** What deduplication may refer to: the newest CHECKPOINT and the PARTIALs above it. */
 export interface CommitBase {
   /** The newest of them; caches are bound to its `header.id`. */
@@ -16,7 +26,9 @@ export interface CommitBase {
   /** Its volumes; of a PARTIAL they hold what was captured so far. */
   readonly volumes: readonly VolumeCheckpoint[];
   /** The newest CHECKPOINT, when `record` is a PARTIAL above one, with its volumes; else the same as `record`, or undefined. */
-  readonly checkpoint: { readonly record: LogRecord; readonly volumes: readonly VolumeCheckpoint[] } | undefined;
+  readonly checkpoint: BaseCheckpoint | undefined;
+  /** The newest CHECKPOINT that is not suspect, or was released: what says whether the next one has lost too much. */
+  readonly good: GoodCheckpoint | undefined;
   /** All packs that these records list, ascending by (origin, slot, pack). */
   readonly packs: readonly PackEntry[];
   /** The pack table of `record`, if it has one. */
@@ -94,6 +106,11 @@ export interface LineageWriter {
    * Throws Rebased; HoldfastError with E_FENCED (for good), E_LIMIT when the record gets too large, E_STORE_*, E_STATE_DIR.
    */
   commit(request: CommitRequest): Promise<Committed>;
+  /**
+   * While the newest CHECKPOINT is suspect: looks whether it was released, and makes it `base.good` then. One LIST; nothing at all
+   * otherwise. E_STORE_*, E_ABORTED.
+   */
+  lookForReleases(options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
   /**
    * Asks the store whether somebody else has taken the lineage: E_FENCED, for good. One LIST; for when what happens may have that
    * reason, since a collector takes away what only a superseded writer still needs. E_STORE_*, E_ABORTED.

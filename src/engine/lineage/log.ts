@@ -21,10 +21,12 @@ import {
   recordBytesMax,
   type RecordReading,
 } from '../format/record.ts';
+import type { Release } from '../format/release.ts';
 import { equalBytes, toHex } from '../model/bytes.ts';
 import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, nextSlot, type Slot, toSlot } from '../model/ids.ts';
 import type { ObjectInfo, ObjectReader } from '../ports/object-store.ts';
+import { readReleases, releaseOf } from './releases.ts';
 import type { DomainAccess } from './repository.ts';
 
 interface Waiting {
@@ -69,6 +71,7 @@ export class LineageLog {
   readonly lineage: LineageName;
   readonly #store: ObjectReader;
   readonly #tables = new Map<string, PackTable>();
+  #releases: Promise<readonly Release[]> | undefined;
   readonly #access: DomainVerifier & { readonly dataKeys?: readonly DataKey[] };
 
   constructor(
@@ -170,6 +173,29 @@ export class LineageLog {
       if (held.valid) return held.record;
     }
     return undefined;
+  }
+
+  /** Whether it is a restore point by itself: a CHECKPOINT that is not suspect, or was released. Asks the store only about suspects. */
+  async isGood(record: LogRecord, options: Waiting = {}): Promise<boolean> {
+    if (record.header.kind !== 'CHECKPOINT') return false;
+    return !record.header.suspect || (await this.release(record, options)) !== undefined;
+  }
+
+  /** Who released a suspect checkpoint, and why; undefined when nobody did. As of when this log was first asked, or of `forgetReleases`. */
+  async release(record: LogRecord, options: Waiting = {}): Promise<Release | undefined> {
+    if (!record.header.suspect) return undefined;
+    this.#releases ??= readReleases(this.#store, this.#access, this.lineage, options);
+    try {
+      return releaseOf(await this.#releases, record);
+    } catch (error) {
+      this.#releases = undefined;
+      throw error;
+    }
+  }
+
+  /** What was released since is seen again. */
+  forgetReleases(): void {
+    this.#releases = undefined;
   }
 
   /** Roots and names of a CHECKPOINT or PARTIAL. E_KEY_MISSING when its generation of the data key is not known here. */

@@ -7,7 +7,6 @@ import type { LogRecord } from '../format/record.ts';
 import { equalBytes, fromHex, toHex } from '../model/bytes.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { recordIdText, type Slot, slotMax, toSlot } from '../model/ids.ts';
-import { isGood } from './base.ts';
 import { contradiction, type LineageLog } from './log.ts';
 
 export type CheckpointSelector =
@@ -79,7 +78,7 @@ async function newestBy(
         continue;
       }
       const { record } = reading;
-      if (!isGood(record)) {
+      if (!(await log.isGood(record, options))) {
         if (record.header.kind === 'CHECKPOINT') passed.push({ slot, reason: 'suspect', detail: 'not to rely on' });
         continue;
       }

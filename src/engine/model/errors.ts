@@ -44,6 +44,7 @@ export type ErrorCode =
   | 'E_LOST'
   | 'E_TARGET_NOT_DIRECTORY'
   | 'E_UNHEALTHY'
+  | 'E_SUSPECT'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -201,6 +202,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'settings',
     exit: 31,
     remedy: 'A check of holdfast doctor has failed; each failed line says what to do.',
+  },
+  E_SUSPECT: {
+    kind: 'decide',
+    exit: 32,
+    remedy:
+      'The checkpoint is complete, but holds much less than the last good one: bring back what is lost, or release it with holdfast ack.',
   },
   E_ABORTED: {
     kind: 'retry',

@@ -55,6 +55,7 @@ describe('a commit', () => {
       record,
       volumes: request.volumes,
       checkpoint: { record, volumes: request.volumes },
+      good: { record, volumes: request.volumes, packs: record.header.packList.entries },
       packs: record.header.packList.entries,
       table: undefined,
     });
