@@ -8,7 +8,15 @@ import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { StoreFacts, StoreInspector } from '../engine/ports/store-inspector.ts';
 import { timeText } from './describe-record.ts';
-import { bucketFindings, clockFinding, directoryFindings, type Finding, finding, type State } from './findings.ts';
+import {
+  bucketFindings,
+  clockFinding,
+  directoryFindings,
+  type Finding,
+  finding,
+  remnantFindings,
+  type State,
+} from './findings.ts';
 import type { Host } from './host.ts';
 import type { Parsed } from './options.ts';
 import { formatSeconds, printable, styled } from './print.ts';
@@ -50,6 +58,7 @@ export async function doctor(host: Host, parsed: Parsed): Promise<number> {
     parsed.flag('policies') && facts !== undefined
       ? await comparePolicies(host, inspector, facts, scope, host.random)
       : undefined;
+  findings.push(...remnantFindings(inspector.remnants));
   if (form === 'json') {
     const server = facts?.kind === 'bucket' ? facts.server : undefined;
     const healthy = !findings.some(({ state }) => state === 'failed');

@@ -1,5 +1,5 @@
 /** What the facts about a store mean for those who keep checkpoints in it. Pure: `doctor` asks, this judges. */
-import type { Answer, BucketFacts, DirectoryFacts, LifecycleRule } from '../engine/ports/store-inspector.ts';
+import type { Answer, BucketFacts, DirectoryFacts, LifecycleRule, Remnant } from '../engine/ports/store-inspector.ts';
 import { formatBytes, formatCount } from './print.ts';
 
 /** unknown: the store does not answer that question, or not to these credentials. */
@@ -133,6 +133,28 @@ function unfinishedFinding(unfinished: Answer<number>): Finding {
     `${formatCount(unfinished.value)} unfinished ${unfinished.value === 1 ? 'upload' : 'uploads'}, of writers that run or were killed`,
     'The next claim of their lineage ends those that nobody can use any more; a rule of the bucket ends the rest.',
   );
+}
+
+const remnantsNamed = 3;
+
+/** What a trial was to remove and has left. */
+export function remnantFindings(remnants: readonly Remnant[]): readonly Finding[] {
+  if (remnants.length === 0) return [];
+  const named = remnants
+    .toSorted((a, b) => (`${a.kind} ${a.key}` < `${b.kind} ${b.key}` ? -1 : 1))
+    .slice(0, remnantsNamed)
+    .map(({ kind, key }) => (kind === 'object' ? key : `${kind} of ${key}`));
+  const more = remnants.length > remnantsNamed ? ', …' : '';
+  const reasons = [...new Set(remnants.map(({ reason }) => reason))].join(', ');
+  return [
+    finding(
+      'trials',
+      'warning',
+      `${formatCount(remnants.length)} of this trial could not be removed and ${remnants.length === 1 ? 'stays' : 'stay'} ` +
+        `(${reasons}): ${named.join(', ')}${more}`,
+      'Nothing reads them. Remove them with credentials that may delete below v1/probe/ (role setup), and examine the store with those.',
+    ),
+  ];
 }
 
 export function whyUnknown({ why, reason }: Extract<Answer<unknown>, { readonly known: false }>): string {

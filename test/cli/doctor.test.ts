@@ -1,5 +1,8 @@
 import * as fs from 'node:fs';
+import { ListObjectVersionsCommand, PutBucketVersioningCommand, S3Client } from '@aws-sdk/client-s3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { IamPolicy } from '../../src/contract/store-policies.ts';
+import { makeUser } from '../servers/make-users.ts';
 import { installedServers, type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
 import { freshBucket, openS3, settingsFor } from '../servers/s3-store-of.ts';
 import { type JsonObject, Workplace } from './run-cli.ts';
@@ -126,6 +129,66 @@ describe.each(serversForSuite('minio', 'versitygw', 'seaweedfs'))('doctor on %s'
     ]);
     expect((await writer.list('v1/')).map(({ key }) => key)).toEqual(before);
     await close();
+  });
+});
+
+describe.each(serversForSuite('minio'))('doctor on %s', (name) => {
+  test('says what stays of its trial where deleting is refused, and who can remove it', async () => {
+    await using server = await startServer(name);
+    const bucket = freshBucket();
+    expect(await work.run(['init'], { env: environmentOf(server, bucket, server) })).toMatchObject({ code: 0 });
+    const allow = (Sid: string, Action: readonly string[]) => ({ Sid, Effect: 'Allow', Action, Resource: everything });
+    const everything = [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`];
+    const who = await makeUser(server, bucket, 'keeper', {
+      Version: '2012-10-17',
+      Statement: [allow('Keeps', ['s3:GetObject', 's3:PutObject', 's3:ListBucket', 's3:GetBucketVersioning'])],
+    } as IamPolicy);
+    const env = environmentOf(server, bucket, who);
+    const { writer, close } = await openS3(server, settingsFor(server, bucket));
+    const before = await writer.list('v1/probe/');
+    const found = await work.json(['doctor', '--policies'], { env });
+    const stay = (await writer.list('v1/probe/')).filter(({ key }) => !before.some((old) => old.key === key));
+    expect(stay).toHaveLength(3);
+    const uploads = (await writer.unfinished('v1/')).map(({ key }) => key);
+    expect(uploads).toHaveLength(2);
+    const [trials] = (found['findings'] as JsonObject[]).filter(({ check }) => check === 'trials');
+    expect(trials).toEqual({
+      check: 'trials',
+      state: 'warning',
+      seen: expect.stringMatching(/^5 of this trial could not be removed and stay \(AccessDenied\): /),
+      remedy: expect.stringContaining('role setup'),
+    });
+    for (const { key } of stay) expect(trials?.['seen']).toContain(key);
+
+    // With more rights nothing is left, and nothing is said.
+    const again = await work.json(['doctor', '--policies'], { env: environmentOf(server, bucket, server) });
+    expect(statesOf(again)['trials']).toBeUndefined();
+    expect(await writer.list('v1/probe/')).toHaveLength(before.length + stay.length);
+    await close();
+  });
+
+  test('removes its trial from a bucket that keeps versions, and leaves no marker', async () => {
+    await using server = await startServer(name);
+    const bucket = freshBucket();
+    const env = environmentOf(server, bucket, server);
+    expect(await work.run(['init'], { env })).toMatchObject({ code: 0 });
+    const { endpoint, accessKeyId, secretAccessKey } = server;
+    const credentials = { accessKeyId, secretAccessKey };
+    const client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
+    const VersioningConfiguration = { Status: 'Enabled' } as const;
+    await client.send(new PutBucketVersioningCommand({ Bucket: bucket, VersioningConfiguration }));
+    const versions = async () => {
+      const { Versions = [], DeleteMarkers = [] } = await client.send(
+        new ListObjectVersionsCommand({ Bucket: bucket }),
+      );
+      return { objects: Versions.length, markers: DeleteMarkers.length };
+    };
+    const before = await versions();
+    const found = await work.json(['doctor', '--policies'], { env });
+    expect(statesOf(found)).toMatchObject({ 'create-only': 'ok', protection: 'ok' });
+    expect(statesOf(found)['trials']).toBeUndefined();
+    expect(await versions()).toEqual(before);
+    client.destroy();
   });
 });
 

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HoldfastError } from '../../engine/model/errors.ts';
-import type { Answer, DirectoryFacts, StoreInspector } from '../../engine/ports/store-inspector.ts';
+import type { Answer, DirectoryFacts, Remnant, StoreInspector } from '../../engine/ports/store-inspector.ts';
 import { fileSystemOfType } from '../host/file-system-type.ts';
 import { reservedPart } from './object-key.ts';
 import { errnoName } from './store-error.ts';
@@ -15,6 +15,7 @@ const networkTypes: ReadonlySet<string> = new Set(['nfs', 'cifs', 'smb2', 'ceph'
 export class DirectoryInspector implements StoreInspector, AsyncDisposable {
   readonly completeOver = undefined;
   readonly rights = undefined;
+  readonly remnants: Remnant[] = [];
   readonly #path: string;
 
   constructor(path: string) {
@@ -43,7 +44,16 @@ export class DirectoryInspector implements StoreInspector, AsyncDisposable {
 
   async forget(keys: readonly string[]): Promise<void> {
     const paths = keys.map((key) => join(this.#path, key));
-    await Promise.allSettled(paths.map((path) => unlink(path)));
+    await Promise.all(
+      paths.map(async (path, index) => {
+        try {
+          await unlink(path);
+        } catch (error) {
+          const reason = errnoName(error) ?? 'unknown';
+          if (reason !== 'ENOENT') this.remnants.push({ kind: 'object', key: keys[index] as string, reason });
+        }
+      }),
+    );
     // Only what is empty goes, and nobody else makes names in the directory of a trial.
     await Promise.allSettled([...new Set(paths.map(dirname))].map((path) => rmdir(path)));
   }

@@ -101,12 +101,23 @@ export interface StoreRights {
   listUploads(prefix: string, options?: WaitOptions): Promise<Right>;
 }
 
+/** What a trial has left in the store, because the store did not remove it. */
+export interface Remnant {
+  readonly kind: 'object' | 'upload' | 'delete marker';
+  /** Of the upload: the key that it was for. */
+  readonly key: string;
+  /** The store's code, or the errno. */
+  readonly reason: string;
+}
+
 export interface StoreInspector {
   facts(options?: WaitOptions): Promise<StoreFacts>;
   /** Completes an upload in parts at the key of an object that stands, which has to be refused. Undefined where there are no parts. */
   readonly completeOver: ((key: string, options?: WaitOptions) => Promise<CreateOutcome>) | undefined;
   /** Undefined where rights are those of files. */
   readonly rights: StoreRights | undefined;
-  /** Removes objects of a trial. What cannot be removed stays; nobody reads it. */
+  /** Removes objects of a trial. What cannot be removed stays, and is one of the remnants; nobody reads it. */
   forget(keys: readonly string[]): Promise<void>;
+  /** What everything that was tried so far has left, questions about rights included. */
+  readonly remnants: readonly Remnant[];
 }

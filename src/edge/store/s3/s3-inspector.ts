@@ -8,6 +8,7 @@ import {
   GetBucketVersioningCommand,
   GetObjectLockConfigurationCommand,
   HeadBucketCommand,
+  HeadObjectCommand,
   type LifecycleRule as SdkRule,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
@@ -18,11 +19,13 @@ import type {
   BucketFacts,
   LifecycleRule,
   ObjectLockState,
+  Remnant,
   StoreInspector,
   StoreRights,
 } from '../../../engine/ports/store-inspector.ts';
 import { S3Connection, type S3Parts } from './s3-connection.ts';
-import { failureOf, isPreconditionFailed } from './s3-error.ts';
+import { failureOf, isMissingHead, isPreconditionFailed } from './s3-error.ts';
+import { S3Remnants } from './s3-remnants.ts';
 import { S3Rights } from './s3-rights.ts';
 import type { S3Settings } from './s3-settings.ts';
 import { sending } from './s3-store.ts';
@@ -35,12 +38,13 @@ type Ask<T> = (signal: AbortSignal | undefined) => Promise<T>;
 export class S3Inspector implements StoreInspector, AsyncDisposable {
   readonly rights: StoreRights;
   readonly #connection: S3Connection;
+  readonly #remnants = new S3Remnants();
   #server = '';
   #aheadMs: number | undefined;
 
   constructor(settings: S3Settings, parts: S3Parts) {
     this.#connection = new S3Connection(settings, parts);
-    this.rights = new S3Rights(this.#connection);
+    this.rights = new S3Rights(this.#connection, this.#remnants);
     this.#watchHeaders();
   }
 
@@ -129,13 +133,34 @@ export class S3Inspector implements StoreInspector, AsyncDisposable {
       });
     } finally {
       // Completed or not: of an upload that has ended nothing is left to end.
-      await client.send(new AbortMultipartUploadCommand(upload)).catch(() => undefined);
+      await this.#remnants.unless('upload', key, () => client.send(new AbortMultipartUploadCommand(upload)));
     }
   };
 
   async forget(keys: readonly string[]): Promise<void> {
     const { client } = this.#connection;
-    await Promise.allSettled(keys.map((key) => client.send(new DeleteObjectCommand(this.#connection.at(key)))));
+    await Promise.all(
+      keys.map(async (key) => {
+        const place = this.#connection.at(key);
+        const head = await client.send(new HeadObjectCommand(place)).catch((error: unknown) => {
+          return isMissingHead(error) ? undefined : 'untold';
+        });
+        if (head === undefined) return;
+        // Whoever may not look can hardly have made it.
+        if (head === 'untold') await client.send(new DeleteObjectCommand(place)).catch(() => undefined);
+        else {
+          // The version, where there are any: without, the object would only be hidden.
+          const { VersionId } = head;
+          await this.#remnants.unless('object', key, () =>
+            client.send(new DeleteObjectCommand({ ...place, ...(VersionId === undefined ? {} : { VersionId }) })),
+          );
+        }
+      }),
+    );
+  }
+
+  get remnants(): readonly Remnant[] {
+    return this.#remnants.found;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,6 +11,7 @@ import { isHoldfastError } from '../../../engine/model/errors.ts';
 import type { WaitOptions } from '../../../engine/ports/object-store.ts';
 import type { Right, StoreRights } from '../../../engine/ports/store-inspector.ts';
 import type { S3Connection } from './s3-connection.ts';
+import type { S3Remnants } from './s3-remnants.ts';
 import { sending } from './s3-store.ts';
 
 /** Looks like an upload of most servers. */
@@ -26,9 +27,12 @@ const refusedBody: ReadonlySet<unknown> = new Set(['BadDigest', 'InvalidDigest',
 /** Asks a bucket for what changes nothing, and reads from the answers what these credentials may do. */
 export class S3Rights implements StoreRights {
   readonly #connection: S3Connection;
+  readonly #remnants: S3Remnants;
 
-  constructor(connection: S3Connection) {
+  /** `remnants` gets what could not be removed again. */
+  constructor(connection: S3Connection, remnants: S3Remnants) {
     this.#connection = connection;
+    this.#remnants = remnants;
   }
 
   read(key: string, { signal }: WaitOptions = {}): Promise<Right> {
@@ -66,7 +70,9 @@ export class S3Rights implements StoreRights {
       const { DeleteMarker, VersionId } = await client.send(new DeleteObjectCommand(place), sending(signal));
       // In a bucket that keeps versions this has made a marker, at a key that nothing else has.
       if (DeleteMarker !== true || VersionId === undefined) return;
-      await client.send(new DeleteObjectCommand({ ...place, VersionId })).catch(() => undefined);
+      await this.#remnants.unless('delete marker', key, () =>
+        client.send(new DeleteObjectCommand({ ...place, VersionId })),
+      );
     });
   }
 
@@ -85,7 +91,12 @@ export class S3Rights implements StoreRights {
     const ended = await this.#try(`ending an upload of ${key}`, signal, () =>
       client.send(new AbortMultipartUploadCommand({ ...place, UploadId: uploadId }), sending(signal)),
     );
-    return typeof ended !== 'string' && ended.unclear === 'NoSuchUpload' ? 'allowed' : ended;
+    if (ended === 'allowed' || (ended !== 'refused' && ended.unclear === 'NoSuchUpload')) return 'allowed';
+    if (uploadId !== noUpload) {
+      const reason = ended === 'refused' ? 'AccessDenied' : ended.unclear;
+      this.#remnants.found.push({ kind: 'upload', key, reason });
+    }
+    return ended;
   }
 
   listUploads(prefix: string, { signal }: WaitOptions = {}): Promise<Right> {
@@ -116,7 +127,7 @@ export class S3Rights implements StoreRights {
       const { client } = this.#connection;
       await client.send(new PutObjectCommand(input), sending(signal));
       // A server that does not check checksums has stored it.
-      await client.send(new DeleteObjectCommand(this.#connection.at(key))).catch(() => undefined);
+      await this.#remnants.unless('object', key, () => client.send(new DeleteObjectCommand(this.#connection.at(key))));
     });
   }
 
