@@ -137,6 +137,42 @@ ${whichCheckpoint}`,
     load: async () => (await import('./restore.ts')).restore,
   },
   {
+    name: 'rehydrate',
+    usage: ['--pod-uid UID --volume NAME=DIR...'],
+    summary: 'init container: bring the volumes of a pod back before its application starts',
+    details: `Waits, bounded, for the final checkpoint of the predecessor, restores the newest good checkpoint into the volumes, claims the
+lineage for the pod, applies what came meanwhile, and looks once more whether the claim stands. Run again in the same pod it goes on
+where it was; volumes that an application may have used are left alone. What was done and why is told by the receipt, which goes to
+the state directory, stdout, the store, and the termination message. See docs/rehydrate.md.
+
+No data has three answers, each with a policy: nothing was ever stored (--on-first-boot), it is missing or damaged (--on-missing), the
+store cannot be reached (--on-unreachable). empty begins with nothing; block waits, and with a deadline ends with exit code 33;
+older:1h takes an older checkpoint, if it was made at most an hour ago.`,
+    options: [
+      ...oneLineage,
+      'volume',
+      'state-dir',
+      'pod-uid',
+      'pod-name',
+      'expect',
+      'on-first-boot',
+      'on-missing',
+      'on-unreachable',
+      'handoff-wait',
+      'claim-wait',
+      'size-limit',
+      'restore-first',
+      'termination-message',
+      'lanes',
+    ],
+    repeatable: ['volume'],
+    examples: [
+      'holdfast rehydrate --lineage team/app/0 --volume data=/vol --state-dir /run/holdfast --pod-uid "$POD_UID"',
+      'holdfast rehydrate --lineage team/app/0 --volume data=/vol --size-limit data=1GiB --on-missing block:10m --pod-uid "$POD_UID"',
+    ],
+    load: async () => (await import('./rehydrate.ts')).rehydrateContainer,
+  },
+  {
     name: 'ls',
     usage: ['', '--lineage NAME'],
     summary: 'list the lineages, or the checkpoints of one',

@@ -7,12 +7,13 @@ import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { LaneStarter } from '../engine/ports/lanes.ts';
 import type { LocalCache } from '../engine/ports/local-cache.ts';
 import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
+import type { PrivateFiles } from '../engine/ports/private-files.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
 import type { RangeLocks } from '../engine/ports/range-locks.ts';
 import type { StoreInspector } from '../engine/ports/store-inspector.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
-import type { LineageName, Slot } from '../engine/model/ids.ts';
+import type { HolderId, LineageName, Slot } from '../engine/model/ids.ts';
 
 export interface Output {
   readonly isTerminal: boolean;
@@ -76,6 +77,8 @@ export interface Host {
     readonly stateDirectory: string;
     readonly repository: string;
     readonly lineage: LineageName;
+    /** A pod's UID; undefined outside of a pod. */
+    readonly holder?: HolderId;
   }): Promise<ClaimOptions['holder'] & AsyncDisposable & { readonly path: string }>;
   /**
    * The scan caches of a set of directories. `own`: nobody else uses them now, since the holder's lock is held. When it cannot be
@@ -103,6 +106,12 @@ export interface Host {
     stateDirectory: string,
     onFailure: (error: HoldfastError) => void,
   ): Promise<(LocalCache & Disposable) | undefined>;
+  /** Files of a private directory. */
+  openState(stateDirectory: string): Promise<PrivateFiles>;
+  /** What a user may still write below that path, in bytes; undefined where that is not known. */
+  freeBytes(path: string): number | undefined;
+  /** Writes a file that others only look at; false where that fails. */
+  writeNote(path: string, text: string): boolean;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

@@ -54,6 +54,17 @@ export type OptionName =
   | 'init'
   | 'unfenced'
   | 'policies'
+  | 'pod-uid'
+  | 'pod-name'
+  | 'expect'
+  | 'on-first-boot'
+  | 'on-missing'
+  | 'on-unreachable'
+  | 'handoff-wait'
+  | 'claim-wait'
+  | 'size-limit'
+  | 'restore-first'
+  | 'termination-message'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -94,7 +105,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   reason: { value: 'TEXT', help: 'why; kept beside the release' },
   at: { value: 'WHICH', help: 'latest (default), latest~N, a slot, an id, or a time' },
   target: { value: 'DIR', many: true, help: 'where to restore to; VOLUME=DIR for one volume of several' },
-  volume: { value: 'NAME', help: 'only this volume' },
+  volume: { value: 'NAME', help: 'only this volume; of a pod NAME=DIR, each of its volumes' },
   only: { value: 'GLOB', many: true, help: 'restore only what matches, or lies below what matches' },
   first: { value: 'GLOB', many: true, help: 'restore what matches completely before the rest begins' },
   'on-existing': { value: 'HOW', help: 'a target that is not empty: refuse (default), keep, replace' },
@@ -108,6 +119,27 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   init: { help: 'make the second store, where it holds nothing yet' },
   unfenced: { help: 'init: use a store that does not refuse to overwrite; every command will say so' },
   policies: { help: 'doctor: print the policy of each role, and compare what these credentials may do with them' },
+  'pod-uid': { value: 'UID', help: 'UID of the pod, which is who holds the lineage' },
+  'pod-name': { value: 'NAME', help: 'name of the pod, for people (default: the host name)' },
+  expect: { value: 'SLOT:DIGEST', help: 'a record that must be there: a store that shows less has lost it' },
+  'on-first-boot': { value: 'POLICY', help: 'nothing was ever stored: empty (default), block, block:10m' },
+  'on-missing': { value: 'POLICY', help: 'data is missing or damaged: block (default), block:10m, empty, older:1h' },
+  'on-unreachable': { value: 'POLICY', help: 'no store: block (default), block:10m, empty, older:1h' },
+  'handoff-wait': { value: 'DURATION', help: "wait this long for the predecessor's final checkpoint (default 30s)" },
+  'claim-wait': {
+    value: 'DURATION',
+    help: 'wait this long for a pod that took the lineage from this one (default 5m)',
+  },
+  'size-limit': {
+    value: 'NAME=BYTES',
+    many: true,
+    help: 'size limit of a volume: a checkpoint that is larger is refused',
+  },
+  'restore-first': { value: 'GLOB', many: true, help: 'restore what matches before the rest' },
+  'termination-message': {
+    value: 'FILE',
+    help: 'where the receipt is also left (default: /dev/termination-log, if it is there)',
+  },
   help: { help: 'show the help of the command' },
 };
 

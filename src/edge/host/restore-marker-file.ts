@@ -3,12 +3,11 @@
  * whole and durable before the restore goes on; one that cannot be read counts as absent, as a torn one would.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { toKeyPart } from '../../engine/format/object-keys.ts';
-import { HoldfastError } from '../../engine/model/errors.ts';
 import { type LineageName, type Slot, toSlot, toVolumeName } from '../../engine/model/ids.ts';
 import type { RestoreMark, RestoreMarker } from '../../engine/ports/restore-marker.ts';
+import { readText, replaceText } from './private-directory.ts';
 
 export interface RestoreMarkerOptions {
   readonly stateDirectory: string;
@@ -39,13 +38,8 @@ export class RestoreMarkerFile implements RestoreMarker {
 
   /** The mark, and the slot of the checkpoint that it is about. */
   async loadWithSlot(): Promise<{ readonly mark: RestoreMark; readonly slot: Slot } | undefined> {
-    let text: string;
-    try {
-      text = await readFile(this.path, 'utf8');
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw new HoldfastError('E_STATE_DIR', `cannot read ${this.path}`, { cause });
-    }
+    const text = await readText(this.path);
+    if (text === undefined) return undefined;
     try {
       return parse(text);
     } catch {
@@ -53,22 +47,8 @@ export class RestoreMarkerFile implements RestoreMarker {
     }
   }
 
-  async save(mark: RestoreMark): Promise<void> {
-    const unfinished = `${this.path}.new`;
-    try {
-      await makeDirectory(dirname(this.path));
-      const file = await open(unfinished, 'w', 0o600);
-      try {
-        await file.writeFile(`${JSON.stringify({ version, slot: this.#slot, ...mark }, undefined, 2)}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(unfinished, this.path);
-      await syncDirectory(dirname(this.path));
-    } catch (cause) {
-      throw new HoldfastError('E_STATE_DIR', `cannot write ${this.path}`, { cause });
-    }
+  save(mark: RestoreMark): Promise<void> {
+    return replaceText(this.path, `${JSON.stringify({ version, slot: this.#slot, ...mark }, undefined, 2)}\n`);
   }
 }
 
@@ -98,20 +78,4 @@ function parse(text: string): { readonly mark: RestoreMark; readonly slot: Slot 
       tempPrefix: textOf('tempPrefix'),
     },
   };
-}
-
-/** Makes the directory and makes its name durable, and those of all parents that were missing. */
-async function makeDirectory(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

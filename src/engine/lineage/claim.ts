@@ -47,6 +47,8 @@ export interface ClaimOptions {
   readonly used?: boolean;
   /** Counts the holders that are met first as gone, whatever `liveness` says. */
   readonly take?: boolean;
+  /** What the volumes begin with where that was chosen and is older than the newest good CHECKPOINT; the CLAIM names it as its base. */
+  readonly base?: LogRecord;
   /** The volumes are still being restored: CHECKPOINTs are refused until `restoreCompleted`. */
   readonly restorePending?: boolean;
   readonly signal?: AbortSignal;
@@ -161,7 +163,7 @@ async function placeClaim(
     holder: state.holder,
     holderName: parts.holderName,
     previousClaim: toSlot(previous?.header.epoch ?? 0),
-    base: linkTo(await newestGood(log, previous, options)),
+    base: linkTo(options.base ?? (await newestGood(log, previous, options))),
     predecessor: linkTo(previous),
     timeMs: Math.floor(clock.nowMs()),
     suspect: false,

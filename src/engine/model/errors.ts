@@ -45,6 +45,7 @@ export type ErrorCode =
   | 'E_TARGET_NOT_DIRECTORY'
   | 'E_UNHEALTHY'
   | 'E_SUSPECT'
+  | 'E_BLOCKED'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -208,6 +209,11 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     exit: 32,
     remedy:
       'The checkpoint is complete, but holds much less than the last good one: bring back what is lost, or release it with holdfast ack.',
+  },
+  E_BLOCKED: {
+    kind: 'decide',
+    exit: 33,
+    remedy: 'Bring the data back, or choose what to start with; until then nothing starts.',
   },
   E_ABORTED: {
     kind: 'retry',

@@ -7,7 +7,6 @@ import { equalBytes, toHex, utf8Bytes } from '../model/bytes.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { NameTally } from '../model/name-tally.ts';
-import { fileType, fileTypeMask, recordName, statOffset, viewOf } from '../model/stat-record.ts';
 import { type Descriptor, FileTreeError, type FileTreeWriter } from '../ports/file-tree.ts';
 import type { RestoreMark } from '../ports/restore-marker.ts';
 import { ScanCacheWriter } from '../tree/scan-cache.ts';
@@ -24,6 +23,7 @@ import type { RehydrateOptions, RehydratePorts, RehydrateSettings, RestoreTarget
 import type { RestoreLanes } from './restore-lanes.ts';
 import type { RestoreSource } from './restore-source.ts';
 import type { PathGlobs } from './selection.ts';
+import { contentOf } from './target-content.ts';
 import { targetError } from './target-error.ts';
 import { plainXattrs, VolumeRestore } from './volume-restore.ts';
 import { walkTree } from './walk-tree.ts';
@@ -416,19 +416,6 @@ export class VolumeRun {
 function identityOf(files: FileTreeWriter, root: Descriptor): string {
   const { device, inode } = files.stat(root);
   return `${device}:${inode}`;
-}
-
-const lostAndFound = utf8Bytes('lost+found');
-
-/** What stands in the target: nothing, only what a fresh ext4 volume has, or more. */
-function contentOf(files: FileTreeWriter, root: Descriptor): 'nothing' | 'lost+found' | 'more' {
-  const block = files.list(root);
-  if (block.count === 0) return 'nothing';
-  const view = viewOf(block.records);
-  const isDirectory = (view.getUint32(statOffset.mode, true) & fileTypeMask) === fileType.directory;
-  return block.count === 1 && isDirectory && equalBytes(recordName(block, view, 0), lostAndFound)
-    ? 'lost+found'
-    : 'more';
 }
 
 /** Owner of what is made in the target's directory; undefined when that cannot be told without leaving traces. */

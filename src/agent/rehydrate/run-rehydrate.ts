@@ -1,0 +1,58 @@
+/**
+ * The init container: a pod's volumes get back what its predecessor had, before the application starts.
+ *
+ * It looks at what stands there; opens the log; waits, bounded, for the predecessor's SEAL; restores without a claim, so that the
+ * predecessor stays protected as long as possible; claims; applies the difference when a newer checkpoint came meanwhile; and
+ * lists once more. Only then may the application start, so no checkpoint can be committed that it never sees. Each part of that order
+ * is needed: test/model/rehydrate.ts explores it, with each part left out once.
+ *
+ * Invariants: the marker says `started`, durably, before the first byte, and `done` after the last look at the log; what a marker
+ * says is done is never touched; what stands there without a marker is never written over; when data is missing, a policy
+ * decides, and the receipt says which and why.
+ */
+import type { RestoreReceipt } from '../../contract/receipt.ts';
+import { isHoldfastError } from '../../engine/model/errors.ts';
+import { type Plan, RehydrateRun } from './rehydrate-run.ts';
+import type { ContainerPorts, ContainerSettings } from './rehydrate-ports.ts';
+
+/**
+ * The receipt, which also stands in the state directory. Throws HoldfastError: E_BLOCKED when a policy's deadline has passed; E_LINEAGE_HELD,
+ * E_DIVERGED; E_TARGET_NOT_EMPTY, E_TARGET_FULL, E_TARGET_IO; E_KEY_*, E_ENCRYPTION_MISMATCH, E_FORMAT_NEWER, E_STATE_DIR, E_ABORTED.
+ * After an error the same call goes on from what was done; `onReceipt` has then been told of it.
+ */
+export async function runRehydrate(
+  ports: ContainerPorts,
+  settings: ContainerSettings,
+  options: { readonly signal: AbortSignal; readonly onReceipt: (receipt: RestoreReceipt) => Promise<void> },
+): Promise<RestoreReceipt> {
+  await using run = await RehydrateRun.begin(ports, settings, options);
+  try {
+    if (run.everythingLives) return await run.leaveAlone();
+    let plan: Plan = { kind: 'newest' };
+    for (;;) {
+      try {
+        await bringBack(run, plan);
+        return await run.finish();
+      } catch (error) {
+        if (isHoldfastError(error, 'E_FENCED')) run.noteSuperseded(error);
+        plan = isHoldfastError(error, 'E_FENCED') ? { kind: 'newest' } : await run.meet(error, plan);
+      }
+    }
+  } catch (error) {
+    throw await run.fail(error);
+  }
+}
+
+async function bringBack(run: RehydrateRun, plan: Plan): Promise<void> {
+  if (plan.kind === 'empty' && plan.why === 'unreachable') {
+    await run.beginUnclaimed();
+    return;
+  }
+  const lineage = await run.open();
+  await run.waitForHandoff(lineage);
+  const basis = await run.choose(lineage, plan);
+  await run.restore(lineage, basis);
+  await using claim = await run.claim(lineage, basis);
+  await run.applyDifference(lineage, basis, claim);
+  await run.lookOnceMore(claim);
+}
