@@ -167,15 +167,21 @@ const part = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
 export const lineagePart: Parser<string> = (text) =>
   part.test(text) ? ok(text) : no('not made of letters, digits, dots, dashes and underscores');
 
+const kindPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const namePattern = /^[a-z0-9](?:[a-z0-9.-]{0,198}[a-z0-9])?$/;
+
+/** Narrower than a lineage's parts, since the two name a Secret of Kubernetes as well (pod-layout.ts). */
 export const workloadName: Parser<WorkloadName> = (text) => {
-  const parts = text.split('/');
+  const parts = text.split('/') as [string, string];
   if (parts.length !== 2) return no('not KIND/NAME');
-  for (const each of parts) {
-    const parsed = lineagePart(each);
-    if ('problem' in parsed) return parsed;
-  }
-  return ok({ kind: parts[0] as string, name: parts[1] as string });
+  return isWorkloadName({ kind: parts[0], name: parts[1] })
+    ? ok({ kind: parts[0], name: parts[1] })
+    : no('not made of lower-case letters, digits, dashes, and in the name dots');
 };
+
+export function isWorkloadName({ kind, name }: WorkloadName): boolean {
+  return kindPattern.test(kind) && namePattern.test(name);
+}
 
 /**
  * Where a hook of the application listens: HTTP inside the pod. Any other host would let who writes an annotation send requests
