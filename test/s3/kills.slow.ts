@@ -15,7 +15,7 @@ const faults = new Map<string, number>();
 
 describe.each(servers)('on %s', (name) => {
   test(`${kills} kills of checkpoints and restores: nothing acknowledged is lost, nothing needs repair`, {
-    timeout: 120_000 + kills * 8000,
+    timeout: 300_000 + kills * 24_000,
   }, async () => {
     await using place = await S3Place.start(name);
     await using world = await World.create({

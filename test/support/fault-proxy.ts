@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, request as httpRequest, type ServerResponse } from 'node:http';
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  request as httpRequest,
+  type ServerResponse,
+} from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What a request tells the rule that chooses its fault. */
@@ -28,8 +34,11 @@ export type Fault =
   | { readonly kind: 'cut'; readonly bytes: number }
   | { readonly kind: 'stall-body'; readonly bytes: number }
   | { readonly kind: 'delay'; readonly ms: number }
-  /** One bit of the body changes on its way to the server. */
-  | { readonly kind: 'corrupt' };
+  /** One bit of the body changes on its way to the server, or of the answer's on its way back. */
+  | { readonly kind: 'corrupt' }
+  | { readonly kind: 'corrupt-answer' }
+  /** The connection is reset when so many bytes of the body have come; the server sees nothing of it. */
+  | { readonly kind: 'reset'; readonly bytes: number };
 
 interface Answer {
   readonly status: number;
@@ -47,17 +56,24 @@ export class FaultProxy implements AsyncDisposable {
   readonly requests: ProxiedRequest[] = [];
   /** Bytes of bodies that have come from clients, also of those that broke off. */
   receivedBytes = 0;
+  /** What bodies of all requests may have together in each direction, of a network that is slow. */
+  bytesPerSecond: number = Number.POSITIVE_INFINITY;
+  readonly #freeMs = { up: 0, down: 0 };
   #gone = false;
   readonly #port: number;
   /** When one side breaks, the other is broken too: a client must see it, not wait. */
   readonly #server = createServer(
-    (request, response) => void this.#serve(request, response).catch(() => request.socket.destroy()),
+    (request, response) => void this.#serve(request, response, false).catch(() => request.socket.destroy()),
   );
   /** Requests that were sent on and have no answer yet, and those that are to be sent on after their client has gone. */
   readonly #underway = new Set<Promise<unknown>>();
 
   private constructor(port: number) {
     this.#port = port;
+    // Of a client that waits to be told that its body is wanted.
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      this.#serve(request, response, true).catch(() => request.socket.destroy());
+    });
     this.#server.on('connection', (socket) => {
       if (this.#gone) socket.destroy();
     });
@@ -108,16 +124,18 @@ export class FaultProxy implements AsyncDisposable {
     await this.settle();
   }
 
-  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #serve(request: IncomingMessage, response: ServerResponse, asks: boolean): Promise<void> {
     const { method = 'GET', url = '/', headers } = request;
     const seen: ProxiedRequest = { method, url, headers, number: this.requests.length + 1 };
     this.requests.push(seen);
     const fault = this.rule(seen);
-    request.on('data', (piece: Buffer) => {
-      this.receivedBytes += piece.length;
-    });
-    const body = await bodyOf(request);
-    const forward = (): Promise<Answer> => this.#forward(request, body);
+    if (asks && fault === undefined) {
+      await this.#answer(response, await this.#passOn(request, (sent) => this.#whenWanted(sent, request, response)));
+      return;
+    }
+    if (asks) response.writeContinue();
+    const body = await this.#received(request, fault?.kind === 'reset' ? fault.bytes : undefined);
+    const forward = (): Promise<Answer> => this.#passOn(request, (sent) => sent.end(body));
     switch (fault?.kind) {
       case 'drop':
         request.socket.destroy();
@@ -132,6 +150,9 @@ export class FaultProxy implements AsyncDisposable {
         return;
       case 'stall':
         return;
+      case 'reset':
+        request.socket.resetAndDestroy();
+        return;
       case 'answer': {
         if (fault.after === true) await forward();
         const text = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${fault.code}</Code><Message>planted</Message></Error>`;
@@ -144,7 +165,7 @@ export class FaultProxy implements AsyncDisposable {
         await forward();
         break;
       case 'corrupt':
-        body[body.length >> 1] = (body[body.length >> 1] ?? 0) ^ 1;
+        flipBit(body);
         break;
       case 'delay':
         await sleep(fault.ms);
@@ -152,16 +173,61 @@ export class FaultProxy implements AsyncDisposable {
       default:
     }
     const answer = await forward();
-    response.writeHead(answer.status, answer.headers);
+    if (fault?.kind === 'corrupt-answer') flipBit(answer.body);
     if (fault?.kind !== 'cut' && fault?.kind !== 'stall-body') {
-      response.end(answer.body);
+      await this.#answer(response, answer);
       return;
     }
+    response.writeHead(answer.status, answer.headers);
     await new Promise((resolve) => response.write(answer.body.subarray(0, fault.bytes), resolve));
     if (fault.kind === 'cut') request.socket.destroy();
   }
 
-  #forward(request: IncomingMessage, body: Buffer): Promise<Answer> {
+  /** The body of a request, or what of it has come when it is as long as `enough`. */
+  async #received(request: IncomingMessage, enough: number = Number.POSITIVE_INFINITY): Promise<Buffer> {
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    for await (const piece of request as AsyncIterable<Buffer>) {
+      pieces.push(piece);
+      bytes += piece.length;
+      this.receivedBytes += piece.length;
+      await this.#passes('up', piece.length);
+      if (bytes >= enough) break;
+    }
+    return Buffer.concat(pieces);
+  }
+
+  async #answer(response: ServerResponse, { status, headers, body }: Answer): Promise<void> {
+    response.writeHead(status, headers);
+    for (let at = 0; at < body.length; at += pieceBytes) {
+      const piece = body.subarray(at, at + pieceBytes);
+      await this.#passes('down', piece.length);
+      if (!response.write(piece))
+        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+    }
+    response.end();
+  }
+
+  /** Takes the time that so many bytes need, behind those of other requests. */
+  async #passes(way: 'up' | 'down', bytes: number): Promise<void> {
+    if (this.bytesPerSecond === Number.POSITIVE_INFINITY) return;
+    const nowMs = performance.now();
+    this.#freeMs[way] = Math.max(nowMs, this.#freeMs[way]) + (bytes / this.bytesPerSecond) * 1000;
+    await sleep(this.#freeMs[way] - nowMs);
+  }
+
+  /** Sends the body on when the server says that it wants it; an answer in place of that ends the request. */
+  #whenWanted(sent: ClientRequest, request: IncomingMessage, response: ServerResponse): void {
+    sent.once('continue', () => {
+      response.writeContinue();
+      this.#received(request).then(
+        (body) => sent.end(body),
+        (error: Error) => sent.destroy(error),
+      );
+    });
+  }
+
+  #passOn(request: IncomingMessage, send: (sent: ClientRequest) => void): Promise<Answer> {
     const answer = new Promise<Answer>((resolve, reject) => {
       const { method, url } = request;
       const sent = httpRequest(
@@ -174,11 +240,18 @@ export class FaultProxy implements AsyncDisposable {
         },
       );
       sent.on('error', reject);
-      sent.end(body);
+      send(sent);
     });
     this.#track(answer);
     return answer;
   }
+}
+
+const pieceBytes = 64 * 1024;
+
+function flipBit(bytes: Buffer): void {
+  const middle = bytes.length >> 1;
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
 }
 
 /** As they came, so that the signature holds; the connection is another. */

@@ -16,11 +16,11 @@ export class ConcurrencyWindow {
   #shrunkMs = Number.NEGATIVE_INFINITY;
   readonly #waiting: (() => void)[] = [];
 
-  /** `max` requests at most; begins with a quarter of them, at least one. */
-  constructor(clock: Clock, max: number) {
+  /** `max` requests at most; begins with `first`, a quarter of them by default. */
+  constructor(clock: Clock, max: number, first: number = Math.ceil(max / 4)) {
     this.#clock = clock;
     this.#max = max;
-    this.#limit = Math.max(1, Math.ceil(max / 4));
+    this.#limit = Math.max(1, first);
   }
 
   /** Requests that may be under way now. */

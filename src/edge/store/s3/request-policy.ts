@@ -20,6 +20,8 @@ export interface Attempt {
   readonly unclear: boolean;
   /** An earlier attempt may have been refused for this machine's clock; this one is signed with the store's time. */
   readonly corrected: boolean;
+  /** An earlier attempt has failed, and this one may: ask before sending much (ask-first.ts). */
+  readonly again: boolean;
 }
 
 /** A request that is about to be tried again. */
@@ -98,7 +100,7 @@ export class RequestPolicy {
           if (turnMs > 0) await clock.wait(turnMs, signal === undefined ? {} : { signal });
           throwIfAborted(signal, doing);
           generation = this.#generation;
-          const result = await attempt({ unclear, corrected });
+          const result = await attempt({ unclear, corrected, again: failures > 0 });
           this.window.grow();
           return result;
         });

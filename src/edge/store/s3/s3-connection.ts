@@ -7,6 +7,7 @@ import { hash } from 'node:crypto';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { HoldfastError } from '../../../engine/model/errors.ts';
 import type { Clock } from '../../../engine/ports/clock.ts';
+import { ConcurrencyWindow } from './concurrency-window.ts';
 import { RequestPolicy, type RequestPolicyOptions } from './request-policy.ts';
 import type { S3Settings } from './s3-settings.ts';
 
@@ -35,6 +36,7 @@ export type S3Sender = Pick<S3Client, 'config' | 'destroy' | 'middlewareStack' |
 
 /** An object of at most one part is sent by one request. */
 const partBytesDefault = 8 * 1024 * 1024;
+const partsAtOnce = 3;
 
 /** The SDK's client for one bucket, how requests through it are made, and what is sent with every write. */
 export class S3Connection implements AsyncDisposable {
@@ -43,12 +45,15 @@ export class S3Connection implements AsyncDisposable {
   readonly settings: S3Settings;
   readonly clock: Clock;
   readonly partBytes: number;
+  /** Parts that are being sent, of all uploads: what an outage takes is sent again, and that is these at most. */
+  readonly sending: ConcurrencyWindow;
 
   constructor(settings: S3Settings, parts: S3Parts) {
     this.settings = settings;
     this.clock = parts.clock;
     this.client = parts.client ?? new S3Client(clientConfig(settings, parts));
     this.partBytes = parts.partBytes ?? partBytesDefault;
+    this.sending = new ConcurrencyWindow(parts.clock, partsAtOnce, partsAtOnce);
     const { requestsMax, requestsPerSecond, patienceMs } = settings;
     const { clock, random, onRetry } = parts;
     // Past what the SDK remembers: it believes in credentials until the time that came with them, if any.

@@ -3,7 +3,7 @@ import type { StoreIntent } from '../store-error.ts';
 
 /**
  * What a failed attempt means for the next one:
- * - `transient`: the network or the server failed; it may have done what was asked.
+ * - `transient`: the network or the server failed, or the store is full until somebody makes room; it may have done what was asked.
  * - `throttled`: the same, and the store wants fewer requests.
  * - `expired`: nothing was done, because the credentials are no longer known; newer ones may be had by asking for them.
  * - `skewed`: nothing was done, perhaps because of the time in the signature; the SDK signs the next attempt with the store's own.
@@ -184,7 +184,7 @@ function reactionTo({ retry, reason, status }: S3Failure, intent: StoreIntent, e
         'Check the name of the bucket, the region and the endpoint; holdfast init makes a bucket that is missing.',
     };
   }
-  if (fullReasons.has(reason) || status === 507) return { code: 'E_STORE_FULL' };
+  if (isFull(reason, status)) return { code: 'E_STORE_FULL' };
   if (notAnObjectReasons.has(reason)) {
     return {
       code: 'E_DAMAGED',
@@ -262,8 +262,8 @@ function reactionTo({ retry, reason, status }: S3Failure, intent: StoreIntent, e
 
 function retryOf(error: unknown, reason: string, status: number | undefined): Retry {
   if (throttlingReasons.has(reason) || status === 429) return 'throttled';
-  if (fullReasons.has(reason) || status === 507 || status === 501) return 'final';
-  if (transientReasons.has(reason)) return 'transient';
+  if (status === 501) return 'final';
+  if (transientReasons.has(reason) || isFull(reason, status)) return 'transient';
   // AWS refuses a HEAD with expired credentials by 400, and a HEAD has no body to say why.
   if (expiredReasons.has(reason) || reason === 'HTTP 400') return 'expired';
   // The SDK has learned the store's time from the refusal and signs the next attempt with it.
@@ -273,6 +273,10 @@ function retryOf(error: unknown, reason: string, status: number | undefined): Re
   if (status !== undefined) return status === 408 || status >= 500 ? 'transient' : 'final';
   if (networkReasons.has(reason)) return 'transient';
   return 'final';
+}
+
+function isFull(reason: string, status: number | undefined): boolean {
+  return fullReasons.has(reason) || status === 507;
 }
 
 function reasonOf(error: unknown): string {

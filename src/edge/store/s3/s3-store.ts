@@ -23,6 +23,7 @@ import type {
 } from '../../../engine/ports/object-store.ts';
 import { checkKeyPrefix, checkObjectKey } from '../object-key.ts';
 import { throwIfAborted } from '../store-error.ts';
+import { askFirst } from './ask-first.ts';
 import { HedgedReads } from './hedged-reads.ts';
 import { readBody } from './read-body.ts';
 import type { S3Connection } from './s3-connection.ts';
@@ -259,9 +260,10 @@ export class S3Writer extends S3Reader implements ObjectWriter {
       ...this.connection.bodyFields(bytes),
       IfNoneMatch: '*',
     };
-    const reply = await policy.run({ doing, intent: 'write', signal, details: { key } }, async ({ unclear }) => {
+    const reply = await policy.run({ doing, intent: 'write', signal, details: { key } }, async ({ unclear, again }) => {
+      const command = new PutObjectCommand(input);
       try {
-        await client.send(new PutObjectCommand(input), sending(signal));
+        await client.send(again ? askFirst(command) : command, sending(signal));
         return 'created';
       } catch (error) {
         if (isPreconditionFailed(error)) return unclear || unique ? 'perhaps ours' : 'exists';

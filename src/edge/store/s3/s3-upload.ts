@@ -8,6 +8,7 @@ import {
 import { HoldfastError, invariant } from '../../../engine/model/errors.ts';
 import type { CreateOutcome, ObjectUpload } from '../../../engine/ports/object-store.ts';
 import { throwIfAborted } from '../store-error.ts';
+import { askFirst } from './ask-first.ts';
 import type { S3Connection } from './s3-connection.ts';
 import { failureOf, isMissingHead, isPreconditionFailed } from './s3-error.ts';
 import { abortUpload, listUnfinished } from './unfinished-uploads.ts';
@@ -156,7 +157,7 @@ export class S3Upload implements ObjectUpload {
     this.#buffer = new Uint8Array();
     this.#filled = 0;
     const sent: Promise<void> = this.#begun
-      .then((id) => this.#uploadPart(id, number, body))
+      .then((id) => this.#connection.sending.use(this.#waitSignal(), () => this.#uploadPart(id, number, body)))
       .then((part) => {
         this.#parts.push(part);
         this.#free.push(memory);
@@ -197,12 +198,11 @@ export class S3Upload implements ObjectUpload {
     const signal = this.#waitSignal();
     const fields = this.#connection.bodyFields(body);
     // A part that was sent twice replaces itself.
-    const reply = await policy.run({ doing, intent: 'write', signal, details: { key: this.#key } }, () =>
-      client.send(
-        new UploadPartCommand({ ...this.#connection.at(this.#key), ...fields, UploadId: id, PartNumber: number }),
-        { abortSignal: signal },
-      ),
-    );
+    const place = { ...this.#connection.at(this.#key), UploadId: id, PartNumber: number };
+    const reply = await policy.run({ doing, intent: 'write', signal, details: { key: this.#key } }, ({ again }) => {
+      const command = new UploadPartCommand({ ...place, ...fields });
+      return client.send(again ? askFirst(command) : command, { abortSignal: signal });
+    });
     if (reply.ETag === undefined) throw new HoldfastError('E_STORE_IO', `the S3 store gave no ETag while ${doing}`);
     const { ChecksumCRC32, ChecksumSHA256 } = fields;
     const { ChecksumCRC32C } = reply;

@@ -6,7 +6,9 @@ import type { RetryNotice } from '../../../../src/edge/store/s3/request-policy.t
 import { openS3Writer } from '../../../../src/edge/store/s3/open-s3-store.ts';
 import type { S3Settings } from '../../../../src/edge/store/s3/s3-settings.ts';
 import type { S3Writer } from '../../../../src/edge/store/s3/s3-store.ts';
-import { type Fault, FaultProxy, type ProxiedRequest } from '../../../support/fault-proxy.ts';
+import type { Fault, FaultProxy, ProxiedRequest } from '../../../support/fault-proxy.ts';
+import { setBucketQuota } from '../../../servers/bucket-quota.ts';
+import { ProxiedStore } from '../../../servers/proxied-store.ts';
 import { serversForSuite, type S3Server, startServer } from '../../../servers/s3-server.ts';
 import { freshBucket, openS3, partsFor, settingsFor } from '../../../servers/s3-store-of.ts';
 
@@ -56,8 +58,44 @@ describe.each(names)('a server that is killed, %s,', (name) => {
   });
 });
 
+describe.each(serversForSuite('minio'))('a bucket whose quota is used up, on %s,', (name) => {
+  test.runIf(name === 'minio')(
+    'a bucket whose quota is used up is waited for, and nothing is sent in vain',
+    async () => {
+      await using server = await startServer(name);
+      await using place = await ProxiedStore.make(server, 'patience-seconds=20');
+      const { proxy, settings, direct, notices } = place;
+      await using writer = await place.open();
+      const content = new Uint8Array(randomBytes(20 * mebibyte));
+      // MinIO counts what a bucket holds once in a while; a body that is larger than the bound is refused at once.
+      await setBucketQuota(server, settings.bucket, mebibyte);
+      const upload = await writer.beginUpload('v1/p/a');
+      await upload.append(content);
+      const committed = upload.commit();
+      await expect.poll(() => notices.length, { timeout: 10_000 }).toBeGreaterThan(9);
+      await setBucketQuota(server, settings.bucket, 0);
+      expect(await committed).toBe('created');
+      const found = await direct.get('v1/p/a', { bytesMax: content.length });
+      expect(Buffer.compare(found!, content)).toBe(0);
+      const reasons = new Set(notices.map(({ reason }) => reason));
+      expect(reasons).toContain('XMinioAdminBucketQuotaExceeded');
+      // A server that refuses a body that is still coming closes the connection, which may be all that is seen the first time.
+      expect([...reasons].filter((reason) => !/Quota|ECONNRESET|EPIPE/.test(reason))).toEqual([]);
+      // Each of the three parts came twice: before it was known, and when there was room.
+      expect(proxy.receivedBytes).toBeGreaterThanOrEqual(2 * content.length);
+      expect(proxy.receivedBytes).toBeLessThan(2 * content.length + mebibyte);
+
+      await setBucketQuota(server, settings.bucket, mebibyte);
+      await using impatient = await place.open({}, { patienceMs: 500 });
+      await expect(impatient.create('v1/b', content)).rejects.toMatchObject({ code: 'E_STORE_FULL' });
+      expect(await direct.stat('v1/b')).toBeUndefined();
+    },
+  );
+});
+
 describe.each(names)('a bad network before %s', (name) => {
   let server: S3Server;
+  let place: ProxiedStore;
   let proxy: FaultProxy;
   let settings: S3Settings;
   /** Through the proxy. */
@@ -72,16 +110,13 @@ describe.each(names)('a bad network before %s', (name) => {
   afterAll(() => server[Symbol.asyncDispose]());
 
   beforeEach(async () => {
-    proxy = await FaultProxy.start(server.port);
-    settings = settingsFor(proxy, freshBucket(), 'stall-seconds=1&patience-seconds=20');
-    notices = [];
-    writer = await openS3Writer(settings, { ...partsFor(server), onRetry: (notice) => notices.push(notice) });
-    direct = (await openS3(server, { ...settings, endpoint: server.endpoint })).writer;
+    place = await ProxiedStore.make(server, 'stall-seconds=1&patience-seconds=20');
+    ({ proxy, settings, direct, notices } = place);
+    writer = await place.open();
   });
   afterEach(async () => {
     await writer[Symbol.asyncDispose]();
-    await direct[Symbol.asyncDispose]();
-    await proxy[Symbol.asyncDispose]();
+    await place[Symbol.asyncDispose]();
   });
 
   const get = async (key: string) => await direct.get(key, { bytesMax: 64 * mebibyte });
@@ -171,11 +206,9 @@ describe.each(names)('a bad network before %s', (name) => {
         remedy: expect.stringContaining('s3:PutObject'),
         details: { key: 'v1/a', reason: 'AccessDenied', status: 403 },
       });
-      plant({ kind: 'answer', status: 507, code: 'XMinioStorageFull' }, 'PUT', { times: 9 });
-      await expect(writer.create('v1/a', text('x'))).rejects.toMatchObject({ code: 'E_STORE_FULL' });
       plant({ kind: 'answer', status: 501, code: 'NotImplemented' }, 'PUT', { times: 9 });
       await expect(writer.create('v1/a', text('x'))).rejects.toMatchObject({ code: 'E_UNFENCED' });
-      expect(proxy.count('PUT')).toBe(3);
+      expect(proxy.count('PUT')).toBe(2);
       expect(notices).toEqual([]);
     });
   });
@@ -323,11 +356,7 @@ describe.each(names)('a bad network before %s', (name) => {
   });
 
   test('a store that has gone is waited for as long as was asked, then less', async () => {
-    const impatient = { ...settings, patienceMs: 1500 };
-    await using short = await openS3Writer(impatient, {
-      ...partsFor(server),
-      onRetry: (notice) => notices.push(notice),
-    });
+    await using short = await place.open({}, { patienceMs: 1500 });
     await short.create('v1/a', text('x'));
     proxy.rule = () => ({ kind: 'drop' });
     const startedMs = performance.now();
@@ -342,15 +371,13 @@ describe.each(names)('a bad network before %s', (name) => {
   });
 
   test('credentials that the server does not know are told from other refusals', async () => {
-    await using stranger = await openS3Writer(settings, {
-      ...partsFor(server),
-      credentials: { accessKeyId: `NOBODY${randomBytes(6).toString('hex')}`, secretAccessKey: 'none' },
-    });
+    const credentials = { accessKeyId: `NOBODY${randomBytes(6).toString('hex')}`, secretAccessKey: 'none' };
+    await using stranger = await place.open({ credentials });
     await expect(stranger.get('v1/a', { bytesMax: 1 })).rejects.toMatchObject({ code: 'E_STORE_CREDENTIALS' });
   });
 
   test('a bucket that is missing is not an empty store', async () => {
-    await using elsewhere = await openS3Writer({ ...settings, bucket: freshBucket() }, partsFor(server));
+    await using elsewhere = await place.open({}, { bucket: freshBucket() });
     for (const request of [
       () => elsewhere.stat('v1/a'),
       () => elsewhere.get('v1/a', { bytesMax: 1 }),

@@ -3,15 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { openS3Writer } from '../../../../src/edge/store/s3/open-s3-store.ts';
-import type { RetryNotice } from '../../../../src/edge/store/s3/request-policy.ts';
-import type { S3Parts } from '../../../../src/edge/store/s3/s3-connection.ts';
-import type { S3Settings } from '../../../../src/edge/store/s3/s3-settings.ts';
 import type { S3Writer } from '../../../../src/edge/store/s3/s3-store.ts';
+import { ProxiedStore } from '../../../servers/proxied-store.ts';
 import { assumeRole, revokeRoles, type RoleCredentials } from '../../../servers/role-credentials.ts';
 import { serversForSuite, type S3Server, startServer } from '../../../servers/s3-server.ts';
-import { freshBucket, openS3, partsFor, settingsFor } from '../../../servers/s3-store-of.ts';
-import { FaultProxy, type ProxiedRequest } from '../../../support/fault-proxy.ts';
+import type { FaultProxy, ProxiedRequest } from '../../../support/fault-proxy.ts';
 
 const mebibyte = 1024 * 1024;
 const key = 'v1/p/a';
@@ -19,25 +15,21 @@ const key = 'v1/p/a';
 describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
   const content = new Uint8Array(randomBytes(28 * mebibyte));
   let server: S3Server;
+  let place: ProxiedStore;
   let proxy: FaultProxy;
-  let settings: S3Settings;
   let direct: S3Writer;
-  let notices: RetryNotice[];
 
   beforeAll(async () => {
     server = await startServer(name);
   });
   afterAll(() => server[Symbol.asyncDispose]());
   beforeEach(async () => {
-    proxy = await FaultProxy.start(server.port);
-    settings = settingsFor(proxy, freshBucket(), 'stall-seconds=5&patience-seconds=20');
-    direct = (await openS3(server, { ...settings, endpoint: server.endpoint })).writer;
-    notices = [];
+    place = await ProxiedStore.make(server, 'stall-seconds=5&patience-seconds=20');
+    ({ proxy, direct } = place);
   });
   afterEach(async () => {
     vi.unstubAllEnvs();
-    await direct[Symbol.asyncDispose]();
-    await proxy[Symbol.asyncDispose]();
+    await place[Symbol.asyncDispose]();
   });
 
   const session = (): Promise<RoleCredentials> =>
@@ -45,12 +37,6 @@ describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
       Version: '2012-10-17',
       Statement: [{ Sid: 'All', Effect: 'Allow', Action: ['s3:*'], Resource: ['arn:aws:s3:::*'] }],
     });
-
-  function open(parts: Partial<S3Parts>, query: Partial<S3Settings> = {}): Promise<S3Writer> {
-    const { credentials: _, ...others } = partsFor(server);
-    const onRetry = (notice: RetryNotice): void => void notices.push(notice);
-    return openS3Writer({ ...settings, ...query }, { ...others, onRetry, ...parts });
-  }
 
   /** The numbers of the parts that were sent with these credentials, in order. */
   function partsSentWith({ accessKeyId }: RoleCredentials): number[] {
@@ -64,7 +50,7 @@ describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
   test('that expire in the middle of an upload are renewed, and only the refused part is sent again', async () => {
     const made = [await session(), await session()];
     const handedOut = vi.fn(async () => made[Math.min(handedOut.mock.calls.length, made.length) - 1]!);
-    await using writer = await open({ credentials: handedOut });
+    await using writer = await place.open({ credentials: handedOut });
     let refused = false;
     proxy.rule = ({ url }) => {
       if (refused || !/partNumber=2/.test(url)) return undefined;
@@ -78,7 +64,7 @@ describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
     expect(handedOut).toHaveBeenCalledTimes(2);
     expect([...partsSentWith(made[0]!), ...partsSentWith(made[1]!)].toSorted()).toEqual([1, 2, 2, 3, 4]);
     expect(partsSentWith(made[1]!)).toContain(2);
-    expect(notices).toMatchObject([{ reason: 'ExpiredToken' }]);
+    expect(place.notices).toMatchObject([{ reason: 'ExpiredToken' }]);
   });
 
   test('that the server has revoked are read again from the file that holds new ones', async () => {
@@ -89,7 +75,7 @@ describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
       vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', file);
       const first = await session();
       put(first);
-      await using writer = await open({}, { profile: 'rotated' });
+      await using writer = await place.open({ credentials: undefined }, { profile: 'rotated' });
       const upload = await writer.beginUpload(key);
       await upload.append(content.subarray(0, 9 * mebibyte));
       await vi.waitFor(() => expect(proxy.receivedBytes).toBeGreaterThanOrEqual(8 * mebibyte), 10_000);
@@ -111,7 +97,7 @@ describe.each(serversForSuite('minio'))('session credentials on %s', (name) => {
   test('that nobody renews end the upload with what to do, and leave nothing behind', async () => {
     const revoked = await session();
     await revokeRoles(server);
-    await using writer = await open({ credentials: revoked });
+    await using writer = await place.open({ credentials: revoked });
     await expect(writer.create('v1/a', content.subarray(0, 10))).rejects.toMatchObject({
       code: 'E_STORE_CREDENTIALS',
       remedy: expect.stringContaining('expired'),

@@ -159,12 +159,23 @@ describe('a request', () => {
     [400, 'InvalidArgument'],
     [404, 'NoSuchBucket'],
     [409, 'BucketAlreadyExists'],
-    [507, 'XMinioStorageFull'],
+    [501, 'NotImplemented'],
   ])('is not tried again after %d %s', async (status, name) => {
     const { policy, request } = make();
     const { attempt, count } = failing(9, () => answer(status, name));
     await expect(policy.run(request, attempt)).rejects.toBeInstanceOf(HoldfastError);
     expect(count()).toBe(1);
+  });
+
+  test('of a store that is full is tried until there is room, or the patience ends', async () => {
+    const { clock, policy, request } = make({ patienceMs: 60_000 });
+    const { attempt } = failing(5, () => answer(400, 'XMinioAdminBucketQuotaExceeded'));
+    expect(await policy.run(request, attempt)).toBe('done');
+    const startMs = clock.ms;
+    const full = failing(999, () => answer(507, 'XMinioStorageFull'));
+    await expect(policy.run(request, full.attempt)).rejects.toMatchObject({ code: 'E_STORE_FULL' });
+    expect(clock.ms - startMs).toBeGreaterThan(60_000);
+    expect(policy.window.limit).toBe(8);
   });
 
   /** What the SDK says of a refusal by a store whose clock is minutes from ours, and of one by a store whose clock is not. */
@@ -186,8 +197,8 @@ describe('a request', () => {
       });
       expect(await run).toBe('done');
       expect(seen).toEqual([
-        { unclear: false, corrected: false },
-        { unclear: false, corrected: true },
+        { unclear: false, corrected: false, again: false },
+        { unclear: false, corrected: true, again: true },
       ]);
       expect(clock.ms).toBeLessThanOrEqual(100);
     },
