@@ -24,7 +24,7 @@ export async function cat(host: Host, parsed: Parsed): Promise<number> {
   const { store, access, lineage } = opened;
   const { packs } = await opened.log.packs(record, { signal: host.signal });
   const { origins } = record.header;
-  const source = sourceOf(host, store, access, lineage, packs, compressor, origins);
+  const source = sourceOf(host, store, access, lineage, packs, compressor, { origins });
   const file = await findFile(opened, volume, path, source);
   for await (const items of readList(file.content, source, access.keys, file.size)) {
     for (const item of items) await writeItem(host, opened, source, item, path);

@@ -8,7 +8,8 @@ import type { CaptureSettings, CaptureTarget, VolumeSource } from '../engine/cap
 import { countFiles, type FileCount } from '../engine/capture/count-files.ts';
 import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
-import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';
+import { claimLineage, lookFirst, noteRestored } from '../engine/lineage/claim.ts';
+import { readEarly } from '../engine/lineage/early-reads.ts';
 import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer.ts';
 import { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
@@ -52,8 +53,10 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const warnings = new Warnings();
   warnOfKey(host, parsed, volumes, warnings);
   await using store = await host.openWriter(address, { create: false });
-  const repository = await repositoryOf(host, 'checkpoint', parsed, store);
   const { clock, random, signal } = host;
+  using early = readEarly(store, lineage, { signal });
+  const look = dryRun ? undefined : lookFirst(store, lineage, { signal: early.signal });
+  const repository = await repositoryOf(host, 'checkpoint', parsed, early);
   const known = dryRun ? await knownDomain(host, store, repository, lineage) : undefined;
   const access = dryRun
     ? (known ?? temporaryDomain(repository, domainOf(lineage), random))
@@ -87,6 +90,7 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
       liveness: { isGone: async () => 'unknown' },
       policy: 'person',
       take: parsed.flag('take'),
+      ...(look === undefined ? {} : { look }),
       signal,
     });
   } else {

@@ -40,7 +40,7 @@ export async function diff(host: Host, parsed: Parsed): Promise<number> {
   const afterBody = log.body(after);
   using compressor = await host.compressor();
   const packs = mergePacks((await log.packs(before)).packs, (await log.packs(after)).packs);
-  const source = sourceOf(host, store, access, lineage, packs, compressor, after.header.origins);
+  const source = sourceOf(host, store, access, lineage, packs, compressor, { origins: after.header.origins });
   const counts = { added: 0, removed: 0, changed: 0 };
   const { stdout } = host;
   const volumes = pairs(beforeBody.volumes, afterBody.volumes, emptyTree(access.keys));

@@ -2,6 +2,7 @@
 import { isAbsolute, join, relative } from 'node:path';
 import type { PackEntry } from '../engine/format/pack-entry.ts';
 import type { LogRecord } from '../engine/format/record.ts';
+import { readEarly } from '../engine/lineage/early-reads.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
 import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
@@ -14,7 +15,7 @@ import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts
 import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { NodeSource } from '../engine/tree/node-access.ts';
-import { SegmentSource } from '../engine/tree/segment-source.ts';
+import { SegmentSource, type SegmentSourceOptions } from '../engine/tree/segment-source.ts';
 import type { Counted, Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
 import { sayUnfenced } from './warnings.ts';
@@ -68,8 +69,9 @@ export interface OpenedLineage extends AsyncDisposable {
 export async function openLineage(host: Host, command: string, parsed: Parsed): Promise<OpenedLineage> {
   const lineage = toLineageName(parsed.required('lineage'));
   const store = await host.openReader(parsed.required('store'));
+  using early = readEarly(store, lineage, { signal: host.signal });
   try {
-    const repository = await repositoryOf(host, command, parsed, store);
+    const repository = await repositoryOf(host, command, parsed, early);
     const { log, access } = await openLog(store, repository, lineage, { signal: host.signal });
     return { store, repository, lineage, access, log, [Symbol.asyncDispose]: () => store[Symbol.asyncDispose]() };
   } catch (error) {
@@ -94,7 +96,7 @@ export function sourceOf(
   lineage: LineageName,
   packs: readonly PackEntry[],
   compressor: Compressor,
-  origins: readonly LineageName[] = [],
+  more: Pick<SegmentSourceOptions, 'origins' | 'record' | 'tailBytes'> = {},
 ): SegmentSource {
   return new SegmentSource({
     store,
@@ -104,11 +106,14 @@ export function sourceOf(
     repository: access.repository,
     domain: access.domain,
     lineage,
-    origins,
     packs,
+    ...more,
     signal: host.signal,
   });
 }
+
+/** Enough for the root of a tree and the nodes below it of a hundred thousand files. */
+const baseTailBytes = 32 * 1024;
 
 export function baseSource(
   host: Host,
@@ -118,7 +123,11 @@ export function baseSource(
   compressor: Compressor,
 ): (base: Pick<CommitBase, 'record' | 'packs'> | undefined) => NodeSource {
   return (base) =>
-    sourceOf(host, store, access, lineage, base?.packs ?? [], compressor, base?.record.header.origins ?? []);
+    sourceOf(host, store, access, lineage, base?.packs ?? [], compressor, {
+      origins: base?.record.header.origins ?? [],
+      record: base?.record,
+      tailBytes: baseTailBytes,
+    });
 }
 
 /** The user's private state. */

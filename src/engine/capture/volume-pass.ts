@@ -36,6 +36,8 @@ import type { Selection } from './select.ts';
 const windowBatches = 8;
 /** Changes here and there would wait for the store once for each node; many lie so close that reading ahead does better. */
 const pathsLoadedMax = 64;
+/** Changes of more bytes than this do not wait for others: they are worth reading beside the walk. */
+const gatheredBytesMax: number = 4 * 1024 * 1024;
 
 export interface PassProgress {
   /** Names read so far in this pass. */
@@ -259,6 +261,26 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     }
   };
 
+  /** A few changes among many names: those that come later are on other paths, and all of them together are waited for once. */
+  let gathered: ScanOperation[] = [];
+  let gatheredBytes = 0;
+  const mayGather = request.previous !== undefined && base.nodeBytes > 0;
+  const gather = ({ operations, readBytes: bytes }: ScanBatch): boolean => {
+    if (!mayGather || gathered.length + operations.length > pathsLoadedMax) return false;
+    if (gatheredBytes + bytes > gatheredBytesMax) return false;
+    gathered.push(...operations);
+    gatheredBytes += bytes;
+    // The walk goes on meanwhile. Whatever fails here fails again where it is waited for.
+    loadPaths(base, operations.map(keyOf), source, keys).catch(() => undefined);
+    return true;
+  };
+  const submitGathered = async (): Promise<void> => {
+    const batch: ScanBatch = { operations: gathered, readBytes: gatheredBytes };
+    gathered = [];
+    gatheredBytes = 0;
+    if (batch.operations.length > 0) await submit(batch);
+  };
+
   const scan = scanVolume({
     files: request.files,
     root: request.root,
@@ -281,6 +303,13 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
         await request.breathe();
         continue;
       }
+      if (gather(batch)) {
+        request.signal?.throwIfAborted();
+        request.progress.onScan(totals);
+        await request.breathe();
+        continue;
+      }
+      await submitGathered();
       await submit(batch);
       while (window.length > windowBatches || (window[0] !== undefined && !(window[0].reply instanceof Promise))) {
         await apply(window.shift() as Pending);
@@ -289,6 +318,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       const anchored = request.onApplied(drain);
       if (anchored !== undefined) await anchored;
     }
+    await submitGathered();
     await drain();
     if (merge !== undefined) {
       for await (const key of merge.rest()) {
@@ -299,6 +329,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     }
   } finally {
     scan.return(undefined);
+    releaseOperations(gathered);
     for (const pending of window) releaseOperations(pending.operations);
   }
   request.progress.onScan(totals);

@@ -2,7 +2,7 @@
  * Becoming the writer of a lineage: LIST the head, decide, create a CLAIM at the lowest empty slot above it, and LIST again. Only
  * the second LIST makes it certain: a claimant that slept may have filled a gap left by trimming, far below the real head.
  */
-import { logKey } from '../format/object-keys.ts';
+import { logKey, parseLogKey } from '../format/object-keys.ts';
 import { emptyPackList } from '../format/pack-table.ts';
 import { encodeRecord, type LogRecord, recordBytesMax, type RecordHeader, type RecordLink } from '../format/record.ts';
 import { equalBytes, utf8Bytes } from '../model/bytes.ts';
@@ -19,7 +19,7 @@ import {
 import type { Clock } from '../ports/clock.ts';
 import type { HolderState, HolderStore } from '../ports/holder-store.ts';
 import type { Liveness } from '../ports/liveness.ts';
-import type { ObjectWriter, WaitOptions } from '../ports/object-store.ts';
+import type { ObjectInfo, ObjectWriter, UnfinishedUpload, WaitOptions } from '../ports/object-store.ts';
 import type { RandomSource } from '../ports/random.ts';
 import { newestGood, readBase } from './base.ts';
 import { type ClaimQuestion, decideClaim, type EpochFacts } from './claim-rule.ts';
@@ -27,7 +27,7 @@ import { LogWriter, type WriterParts } from './commit.ts';
 import { createObject } from './create-object.ts';
 import { readEpochs } from './epochs.ts';
 import type { LineageWriter } from './lineage-writer.ts';
-import { LineageLog, type LogHead } from './log.ts';
+import { LineageLog, listNewest, type LogHead } from './log.ts';
 import type { DomainAccess } from './repository.ts';
 import { endUnfinished, findUnfinished } from './unfinished.ts';
 
@@ -51,7 +51,23 @@ export interface ClaimOptions {
   readonly base?: LogRecord;
   /** The volumes are still being restored: CHECKPOINTs are refused until `restoreCompleted`. */
   readonly restorePending?: boolean;
+  /** What was asked for already; by default it is asked for now. */
+  readonly look?: FirstLook;
   readonly signal?: AbortSignal;
+}
+
+/** What a claim reads first. It takes the lineage's name and no key, so a command can ask for it before it has opened anything. */
+export interface FirstLook {
+  readonly newest: Promise<readonly ObjectInfo[]>;
+  readonly unfinished: Promise<readonly UnfinishedUpload[]>;
+}
+
+/** Asks for it. It may be older than the holder's lock: what this holder's own last process did since is seen by its state. */
+export function lookFirst(store: ObjectWriter, lineage: LineageName, options: WaitOptions): FirstLook {
+  const newest = listNewest(store, lineage, options);
+  // Whoever looks so early may end for another reason.
+  newest.catch(() => undefined);
+  return { newest, unfinished: findUnfinished(store, lineage, options) };
 }
 
 /** Rounds lost to other claimants before giving up; each loss means that somebody else got through. */
@@ -64,19 +80,20 @@ const holderNameBytesMax = 253;
  * alive, E_DIVERGED when one that is gone committed what these volumes do not contain; E_STORE_*, E_STATE_DIR, E_ABORTED.
  */
 export async function claimLineage(options: ClaimOptions): Promise<LineageWriter> {
-  const left = findUnfinished(options.store, options.lineage, waitingOf(options.signal));
-  const writer = await claim(options);
-  await endUnfinished(await left, options.lineage, writer);
+  const look = options.look ?? lookFirst(options.store, options.lineage, waitingOf(options.signal));
+  const writer = await claim(options, look);
+  await endUnfinished(await look.unfinished, options.lineage, writer);
   return writer;
 }
 
-async function claim(options: ClaimOptions): Promise<LineageWriter> {
+async function claim(options: ClaimOptions, look: FirstLook): Promise<LineageWriter> {
   const log = new LineageLog(options.store, options.access, options.lineage);
   const parts: WriterParts = { ...options, log, holderName: cutName(options.holderName) };
   let state = await options.holder.load();
   const gone = new Set<HolderId>();
   for (let round = 0; round < roundsMax; round++) {
-    const head = await log.head(options);
+    const newest = round === 0 ? await currentOf(look, options.lineage, state) : undefined;
+    const head = await log.head({ ...options, newest });
     const epochs = await readEpochs(
       log,
       head.record,
@@ -102,6 +119,20 @@ async function claim(options: ClaimOptions): Promise<LineageWriter> {
     if (confirmed) return await openWriter(parts, options, state, confirmed);
   }
   throw new HoldfastError('E_LINEAGE_HELD', `other claimants were faster ${roundsMax} times on ${options.lineage}`);
+}
+
+/**
+ * The first look, unless this holder has sent something to a higher slot than there was: by a process that held the lock before this
+ * one and may have ended after the look. A claim from an old head would be safe and in vain, and so would the capture that follows.
+ */
+async function currentOf(
+  look: FirstLook,
+  lineage: LineageName,
+  { last }: HolderState,
+): Promise<readonly ObjectInfo[] | undefined> {
+  const newest = await look.newest;
+  const slots = newest.map(({ key }) => parseLogKey(lineage, key) ?? toSlot(0));
+  return last !== undefined && last.slot > Math.max(0, ...slots) ? undefined : newest;
 }
 
 /**
@@ -139,6 +170,7 @@ interface PlacedClaim {
   readonly slot: Slot;
   readonly id: RecordId;
   readonly created: boolean;
+  readonly record: LogRecord;
 }
 
 async function placeClaim(
@@ -173,7 +205,7 @@ async function placeClaim(
     origins: [],
     packList: emptyPackList,
   };
-  const { bytes } = encodeRecord(header, undefined, [], { ...access, signingSeed: access.keys.signingSeed });
+  const { bytes, record } = encodeRecord(header, undefined, [], { ...access, signingSeed: access.keys.signingSeed });
   // Durable before it is sent, so that a claim in flight is known after a restart.
   const remembered: HolderState = {
     ...state,
@@ -185,7 +217,7 @@ async function placeClaim(
     bytesMax: recordBytesMax,
     signal: options.signal,
   });
-  return { claim: { slot, id, created: creation.outcome === 'created' }, state: remembered };
+  return { claim: { slot, id, created: creation.outcome === 'created', record }, state: remembered };
 }
 
 function linkTo(record: LogRecord | undefined): RecordLink | undefined {
@@ -195,7 +227,10 @@ function linkTo(record: LogRecord | undefined): RecordLink | undefined {
 /** The CLAIM, once it is the head of the log; undefined when it was lost to another, or fell into a gap. */
 async function confirm(log: LineageLog, claim: PlacedClaim, options: ClaimOptions): Promise<LogRecord | undefined> {
   if (!claim.created) return undefined;
-  const { record } = await log.head(options);
+  const newest = await listNewest(options.store, options.lineage, waitingOf(options.signal));
+  // What stands at its slot is known: an object that was created never changes.
+  if (newest[0]?.key === logKey(log.lineage, claim.slot)) return claim.record;
+  const { record } = await log.head({ ...options, newest });
   return record !== undefined && equalBytes(record.header.id, claim.id) ? record : undefined;
 }
 

@@ -33,6 +33,13 @@ interface Waiting {
   readonly signal?: AbortSignal | undefined;
 }
 
+interface Reading {
+  /** Only lower slots. */
+  readonly below?: Slot;
+  /** What `listNewest` gave, where that may be as old as it is. Not together with `below`. */
+  readonly newest?: readonly ObjectInfo[] | undefined;
+}
+
 /** What verifies the records of a domain; a collector without secrets has this much. */
 export type DomainVerifier = Pick<DomainAccess, 'repository' | 'domain' | 'publicKey'>;
 
@@ -66,12 +73,25 @@ const pageSizes: readonly number[] = [8, 64, 512];
 const parallelReadsMax = 8;
 /** Some hundred records in a row share one. */
 const tablesKeptMax = 4;
+/** A claim looks at the last few records more than once. */
+const recordsKeptMax = 4;
+
+/** The newest objects of a log, the first of what `LineageLog.head` reads. Needs no key, so it can be asked for early. */
+export function listNewest(
+  store: ObjectReader,
+  lineage: LineageName,
+  options: Waiting = {},
+): Promise<readonly ObjectInfo[]> {
+  return store.list(logPrefix(lineage), { ...waitingOf(options), limit: pageSizes[0] as number });
+}
 
 export class LineageLog {
   readonly lineage: LineageName;
   readonly #store: ObjectReader;
   readonly #tables = new Map<string, PackTable>();
   #releases: Promise<readonly Release[]> | undefined;
+  /** Read last, the oldest first. */
+  readonly #records: LogRecord[] = [];
   readonly #access: DomainVerifier & { readonly dataKeys?: readonly DataKey[] };
 
   constructor(
@@ -89,7 +109,7 @@ export class LineageLog {
    * told: they were trimmed, so there is a newer checkpoint than was listed.
    */
   async *entries(
-    options: Waiting & { readonly below?: Slot; readonly onVanished?: (slot: Slot) => void } = {},
+    options: Waiting & Reading & { readonly onVanished?: (slot: Slot) => void } = {},
   ): AsyncGenerator<LogEntry> {
     let above: LogRecord | undefined;
     let together = 1;
@@ -126,7 +146,7 @@ export class LineageLog {
     return undefined;
   }
 
-  async head(options: Waiting = {}): Promise<LogHead> {
+  async head(options: Waiting & Pick<Reading, 'newest'> = {}): Promise<LogHead> {
     const taken = new Set<Slot>();
     let record: LogRecord | undefined;
     for await (const entry of this.entries(options)) {
@@ -150,7 +170,14 @@ export class LineageLog {
       if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
       return { valid: false, reason: 'too-large', detail: error.message };
     }
-    return bytes === undefined ? undefined : this.readBytes(slot, bytes);
+    const reading = bytes === undefined ? undefined : this.readBytes(slot, bytes);
+    if (reading?.valid) this.#keepRecord(reading.record);
+    return reading;
+  }
+
+  #keepRecord(record: LogRecord): void {
+    this.#records.push(record);
+    if (this.#records.length > recordsKeptMax) this.#records.shift();
   }
 
   /** The same of bytes that were read from that slot already. */
@@ -163,6 +190,9 @@ export class LineageLog {
   async before(record: LogRecord, options: Waiting = {}): Promise<LogRecord | undefined> {
     const named = record.header.predecessor;
     if (named === undefined) return undefined;
+    // The digest pins all of it.
+    const known = this.#records.find(({ digest }) => equalBytes(digest, named.digest));
+    if (known !== undefined && contradiction(known, record) === undefined) return known;
     const found = await this.read(named.slot, options);
     if (found?.valid) {
       const reading = heldAgainst(found, record);
@@ -260,16 +290,19 @@ export class LineageLog {
   }
 
   async *#pages(
-    options: Waiting & { readonly below?: Slot },
+    options: Waiting & Reading,
   ): AsyncGenerator<readonly { readonly slot: Slot; readonly info: ObjectInfo }[]> {
     let after = options.below === undefined ? undefined : logKey(this.lineage, options.below);
     for (let page = 0; ; page++) {
       const size = pageSizes[Math.min(page, pageSizes.length - 1)] as number;
-      const listed = await this.#store.list(logPrefix(this.lineage), {
-        ...waitingOf(options),
-        limit: size,
-        ...(after === undefined ? {} : { after }),
-      });
+      const known = page === 0 ? options.newest : undefined;
+      const listed =
+        known ??
+        (await this.#store.list(logPrefix(this.lineage), {
+          ...waitingOf(options),
+          limit: size,
+          ...(after === undefined ? {} : { after }),
+        }));
       yield listed.flatMap((info) => {
         const slot = parseLogKey(this.lineage, info.key);
         return slot === undefined ? [] : [{ slot, info }];

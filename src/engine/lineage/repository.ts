@@ -180,6 +180,8 @@ async function sealed(bytes: Uint8Array, keyRing: KeyRing | undefined): Promise<
 }
 
 const generationsTriedMax = 64;
+/** Keys asked for at once. */
+const readsTogether = 8;
 
 class StoredRepository implements Repository {
   readonly id: string;
@@ -217,11 +219,13 @@ class StoredRepository implements Repository {
     const made = await this.#newDomain(domain, options);
     const bytes = await sealed(domainKeyObjectToSeal(made), this.#keyRing);
     this.#readKey(bytes, domain, made.generation);
-    await createObject(options, domainKeyKey(domain, made.generation), bytes, {
+    const { outcome } = await createObject(options, domainKeyKey(domain, made.generation), bytes, {
       bytesMax: domainKeyObjectBytesMax,
       signal: options.signal,
     });
-    // Whoever won: what stands there now is what both use.
+    // Later generations are made from an earlier one, so there are none yet.
+    if (outcome === 'created') return await this.#openKeys(domain, [made], made);
+    // What stands there now is what both use.
     return await this.openDomain(domain, options);
   }
 
@@ -308,16 +312,19 @@ class StoredRepository implements Repository {
       .sort((a, b) => a - b);
     const genuine: DomainKeyObject[] = [];
     let damage: HoldfastError | undefined;
-    for (const generation of generations) {
-      try {
-        const bytes = await this.#store.get(domainKeyKey(domain, generation), {
-          ...waiting,
-          bytesMax: domainKeyObjectBytesMax,
-        });
-        if (bytes !== undefined) genuine.push(this.#readKey(bytes, domain, generation));
-      } catch (error) {
-        if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
-        damage = error;
+    for (let at = 0; at < generations.length; at += readsTogether) {
+      const some = generations.slice(at, at + readsTogether);
+      const reads = some.map((generation) =>
+        this.#store.get(domainKeyKey(domain, generation), { ...waiting, bytesMax: domainKeyObjectBytesMax }),
+      );
+      for (const [i, read] of (await Promise.allSettled(reads)).entries()) {
+        try {
+          if (read.status === 'rejected') throw read.reason;
+          if (read.value !== undefined) genuine.push(this.#readKey(read.value, domain, some[i] as number));
+        } catch (error) {
+          if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
+          damage = error;
+        }
       }
     }
     if (genuine.length === 0 && damage !== undefined) throw damage;

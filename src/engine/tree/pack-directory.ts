@@ -9,7 +9,8 @@ import type { DataKey } from '../format/keys.ts';
 import { logKey, packKey } from '../format/object-keys.ts';
 import { type PackIdentity, PackReader, readTrailer, type SegmentKind } from '../format/pack.ts';
 import { type PackEntry, packEntryName } from '../format/pack-entry.ts';
-import { readRecord, recordBytesMax } from '../format/record.ts';
+import { type LogRecord, readRecord, recordBytesMax } from '../format/record.ts';
+import { emptyBytes } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, toEpoch, toSlot } from '../model/ids.ts';
@@ -30,6 +31,10 @@ export interface PackAccess {
   readonly origins?: readonly LineageName[];
   /** Ascending by (origin, slot, pack) or not; what is not listed here cannot be read. */
   readonly packs: readonly PackEntry[];
+  /** A valid record of this lineage that is at hand: packs inlined in it are not read again. */
+  readonly record?: LogRecord | undefined;
+  /** So many bytes before the footer of a pack are read with it, default none. The root of a tree lies there, and nodes just below it. */
+  readonly tailBytes?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -47,6 +52,8 @@ export interface OpenedPack {
   readonly footer: Uint8Array;
   /** All of the pack, when it is inlined. */
   readonly bytes: Uint8Array | undefined;
+  /** What was read before the footer: the end of the pack's segments. */
+  readonly tail: Uint8Array;
 }
 
 export interface SegmentLocation {
@@ -116,7 +123,7 @@ export class PackDirectory {
       });
     }
     const opened = entry.inlined ? await this.#openInlined(entry) : await this.#openObject(entry);
-    this.#opened.keep(name, opened, opened.footer.length + 16 * opened.reader.segments + (opened.bytes?.length ?? 0));
+    this.#opened.keep(name, opened, weightOf(opened));
     return opened;
   }
 
@@ -126,18 +133,23 @@ export class PackDirectory {
     const key = packKey(this.#lineageOf(entry), name);
     return await naming(key, name, undefined, async () => {
       if (entry.footerBytes > footerBytesMax || entry.footerBytes > entry.bytes) throw footerTooLong(name);
-      const from = entry.bytes - entry.footerBytes;
-      const footer = await store.getRange(key, from, entry.footerBytes, signal === undefined ? {} : { signal });
-      return this.#read(entry, key, 0, footer, undefined);
+      const tailBytes = Math.min(this.access.tailBytes ?? 0, entry.bytes - entry.footerBytes);
+      const length = tailBytes + entry.footerBytes;
+      const end = await store.getRange(key, entry.bytes - length, length, signal === undefined ? {} : { signal });
+      const opened = this.#read(entry, key, 0, end.subarray(tailBytes), undefined);
+      return { ...opened, tail: end.subarray(0, tailBytes) };
     });
   }
 
   async #openInlined(entry: PackEntry): Promise<OpenedPack> {
-    const { store, signal, repository, domain, publicKey } = this.access;
+    const { store, signal, repository, domain, publicKey, record } = this.access;
     const name = packEntryName(entry);
     const lineage = this.#lineageOf(entry);
     const slot = toSlot(entry.slot);
     const key = logKey(lineage, slot);
+    if (entry.origin === 0 && record?.header.slot === slot) {
+      return await naming(key, name, undefined, () => this.#inlinedIn(record, entry, key));
+    }
     return await naming(key, name, undefined, async () => {
       const bytes = await store.get(key, { bytesMax: recordBytesMax, ...(signal === undefined ? {} : { signal }) });
       if (bytes === undefined)
@@ -146,12 +158,20 @@ export class PackDirectory {
       if (!reading.valid) {
         throw new HoldfastError('E_DAMAGED', `record ${slot}, which holds pack ${name}, is void: ${reading.detail}`);
       }
-      const found = reading.record.inlined.find((pack) => packEntryName(pack.entry) === name);
-      if (found === undefined) throw new HoldfastError('E_DAMAGED', `record ${slot} does not hold pack ${name}`);
-      if (entry.footerBytes > found.bytes.length || entry.bytes !== found.bytes.length) throw footerTooLong(name);
-      const footer = found.bytes.subarray(found.bytes.length - entry.footerBytes);
-      return this.#read(entry, key, found.bytes.byteOffset - bytes.byteOffset, footer, found.bytes);
+      return this.#inlinedIn(reading.record, entry, key);
     });
+  }
+
+  #inlinedIn({ header, inlined, bytes }: LogRecord, entry: PackEntry, key: string): OpenedPack {
+    const name = packEntryName(entry);
+    const at = inlined.findIndex((pack) => packEntryName(pack.entry) === name);
+    const found = inlined[at];
+    if (found === undefined) throw new HoldfastError('E_DAMAGED', `record ${header.slot} does not hold pack ${name}`);
+    if (entry.footerBytes > found.bytes.length || entry.bytes !== found.bytes.length) throw footerTooLong(name);
+    // Inlined packs are what a record ends with.
+    const start = inlined.slice(at).reduce((from, pack) => from - pack.bytes.length, bytes);
+    const footer = found.bytes.subarray(found.bytes.length - entry.footerBytes);
+    return this.#read(entry, key, start, footer, found.bytes);
   }
 
   #read(entry: PackEntry, key: string, start: number, footer: Uint8Array, bytes: Uint8Array | undefined): OpenedPack {
@@ -168,7 +188,7 @@ export class PackDirectory {
     const { generation } = readTrailer(footer, `pack ${name}`);
     const dataKey = this.dataKey(generation, name);
     const reader = PackReader.open(name, identity, dataKey, footer, entry.bytes);
-    return { name, entry, identity, generation, key, start, reader, footer, bytes };
+    return { name, entry, identity, generation, key, start, reader, footer, bytes, tail: emptyBytes };
   }
 
   /** E_KEY_MISSING when that generation is not known here. */
@@ -190,6 +210,10 @@ export class PackDirectory {
       `pack ${packEntryName(entry)} is of origin ${entry.origin}, which is not named`,
     );
   }
+}
+
+function weightOf({ footer, tail, reader, bytes }: OpenedPack): number {
+  return footer.length + tail.length + 16 * reader.segments + (bytes?.length ?? 0);
 }
 
 function nameOf({ origin, slot, pack }: Pick<Place, 'origin' | 'slot' | 'pack'>): string {

@@ -90,6 +90,8 @@ export class SegmentSource implements NodeSource {
     const { start, length, kind } = locationIn(pack, segment);
     const from = start - pack.start;
     if (pack.bytes !== undefined) return pack.bytes.subarray(from, from + length);
+    const inTail = start - (pack.entry.bytes - pack.footer.length - pack.tail.length);
+    if (inTail >= 0) return pack.tail.subarray(inTail, inTail + length);
     if (kind === 'meta') return await this.#metadata.segment(pack, segment);
     const { store, signal } = this.packs.access;
     return await store.getRange(pack.key, start, length, signal === undefined ? {} : { signal });

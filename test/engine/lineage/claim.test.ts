@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { noteRestored } from '../../../src/engine/lineage/claim.ts';
+import { lookFirst, noteRestored } from '../../../src/engine/lineage/claim.ts';
 import { Rebased } from '../../../src/engine/lineage/lineage-writer.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { toHolderId, toSlot } from '../../../src/engine/model/ids.ts';
@@ -47,10 +47,32 @@ describe('claiming a lineage', () => {
     await writer.seal();
     world.store.requests = { get: 0, list: 0, create: 0 };
     await world.claim(new MemoryHolder('b'));
-    // Head, its checkpoint to see what the epoch committed, the same as base of the CLAIM, and all again once it stands.
-    expect(world.store.requests.create).toBe(1);
-    expect(world.store.requests.list).toBe(2);
-    expect(world.store.requests.get).toBeLessThanOrEqual(7);
+    // The head and its checkpoint, which is the base, and the log again once the CLAIM stands.
+    expect(world.store.requests).toEqual({ get: 2, list: 2, create: 1 });
+  });
+
+  it('from a look at the log that is older than what this holder has done since looks again', async () => {
+    const world = await World.make();
+    const holder = new MemoryHolder('a');
+    const before = await world.claim(holder);
+    const look = lookFirst(world.store, world.lineage, {});
+    await look.newest;
+    const { slot, digest } = await checkpoint(before);
+    world.store.requests = { get: 0, list: 0, create: 0 };
+    expect(await world.claim(holder, { look })).toMatchObject({ epoch: 1, slot: 3, newest: { slot, digest } });
+    expect(world.store.requests).toEqual({ get: 1, list: 1, create: 0 });
+  });
+
+  it('from a look at the log that is older than what others have done since takes the slot above theirs', async () => {
+    const world = await World.make();
+    const look = lookFirst(world.store, world.lineage, {});
+    await look.newest;
+    const other = await world.claim(new MemoryHolder('b'));
+    await checkpoint(other);
+    await other.seal();
+    const writer = await world.claim(new MemoryHolder('a'), { look });
+    expect(writer).toMatchObject({ epoch: 4, slot: 5, base: { record: { header: { slot: 2 } } } });
+    expect(await world.story()).toEqual(['1 CLAIM of b', '2 CHECKPOINT of b', '3 SEAL of b', '4 CLAIM of a']);
   });
 
   it('of a sealed lineage names its newest good checkpoint as base, and takes its newest as the base of the writer', async () => {
