@@ -51,7 +51,7 @@ export class S3Connection implements AsyncDisposable {
   constructor(settings: S3Settings, parts: S3Parts) {
     this.settings = settings;
     this.clock = parts.clock;
-    this.client = parts.client ?? new S3Client(clientConfig(settings, parts));
+    this.client = parts.client ?? openClient(settings, parts);
     this.partBytes = parts.partBytes ?? partBytesDefault;
     this.sending = new ConcurrencyWindow(parts.clock, partsAtOnce, partsAtOnce);
     const { requestsMax, requestsPerSecond, patienceMs } = settings;
@@ -153,6 +153,31 @@ const keyBytesMax = 1024;
 /** Packs are what is large; `v1/l/<hh>/<lineage>/pk/…`. */
 function isPack(key: string): boolean {
   return key.split('/')[4] === 'pk';
+}
+
+function openClient(settings: S3Settings, parts: S3Parts): S3Client {
+  const client = new S3Client(clientConfig(settings, parts));
+  client.middlewareStack.add(
+    (next) => (args) => {
+      signByChecksum((args.request as { readonly headers: Record<string, string> }).headers);
+      return next(args);
+    },
+    { step: 'build', priority: 'low', name: 'signByChecksum' },
+  );
+  return client;
+}
+
+/**
+ * The signature covers a body by its checksum, a signed header that the server proves. The SDK would hash all that is sent once more, and
+ * so would the server. Whoever can change a body so that its CRC stays stands in the connection, and could as well answer for the
+ * server. Where a policy demands that bodies are signed, `checksum=SHA256` does it.
+ */
+function signByChecksum(headers: Record<string, string>): void {
+  const sha256 = headers['x-amz-checksum-sha256'];
+  if (sha256 !== undefined) headers['x-amz-content-sha256'] = Buffer.from(sha256, 'base64').toString('hex');
+  else if ('x-amz-checksum-crc32' in headers || 'x-amz-checksum-crc32c' in headers) {
+    headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD';
+  }
 }
 
 function clientConfig(settings: S3Settings, { credentials }: S3Parts): S3ClientConfig {

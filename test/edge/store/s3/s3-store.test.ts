@@ -135,6 +135,9 @@ describe.each(names)('the S3 store on %s', (name) => {
       expect(await large.commit()).toBe('created');
       for (const { method, headers } of proxy.requests.filter(({ method }) => method === 'PUT')) {
         expect(headers[`x-amz-checksum-${checksum}`], method).toBeDefined();
+        // A body is hashed once, and sha256 signs it with that.
+        const signed = Buffer.from(String(headers['x-amz-checksum-sha256'] ?? ''), 'base64').toString('hex');
+        expect(headers['x-amz-content-sha256'], method).toBe(checksum === 'sha256' ? signed : 'UNSIGNED-PAYLOAD');
       }
     });
   });
