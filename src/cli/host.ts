@@ -5,6 +5,7 @@ import type { Compressor } from '../engine/ports/compressor.ts';
 import type { FileTreeWriter } from '../engine/ports/file-tree.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { LaneStarter } from '../engine/ports/lanes.ts';
+import type { Liveness } from '../engine/ports/liveness.ts';
 import type { LocalCache } from '../engine/ports/local-cache.ts';
 import type { ObjectReader, ObjectWriter } from '../engine/ports/object-store.ts';
 import type { PrivateFiles } from '../engine/ports/private-files.ts';
@@ -106,6 +107,13 @@ export interface Host {
     stateDirectory: string,
     onFailure: (error: HoldfastError) => void,
   ): Promise<(LocalCache & Disposable) | undefined>;
+  /** What knows of other pods whether they are gone. E_USAGE when the address is none. */
+  openGoneService(options: {
+    readonly address: string;
+    readonly tokenFile: string | undefined;
+    readonly caFile: string | undefined;
+    readonly onSilent: (reason: string) => void;
+  }): Promise<Liveness>;
   /** Files of a private directory. */
   openState(stateDirectory: string): Promise<PrivateFiles>;
   /** What a user may still write below that path, in bytes; undefined where that is not known. */

@@ -278,6 +278,10 @@ const host: Host = {
       });
     });
   },
+  async openGoneService(options) {
+    const { openGoneService } = await import('../edge/kube/gone-service.ts');
+    return openGoneService({ ...options, random: systemRandom });
+  },
   async openState(stateDirectory) {
     const { PrivateDirectory } = await import('../edge/host/private-directory.ts');
     return new PrivateDirectory(stateDirectory);

@@ -56,6 +56,9 @@ export type OptionName =
   | 'policies'
   | 'pod-uid'
   | 'pod-name'
+  | 'service'
+  | 'service-token-file'
+  | 'service-ca-file'
   | 'expect'
   | 'on-first-boot'
   | 'on-missing'
@@ -121,6 +124,9 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   policies: { help: 'doctor: print the policy of each role, and compare what these credentials may do with them' },
   'pod-uid': { value: 'UID', help: 'UID of the pod, which is who holds the lineage' },
   'pod-name': { value: 'NAME', help: 'name of the pod, for people (default: the host name)' },
+  service: { value: 'URL', help: "Holdfast's service in the cluster, which knows whether a pod is gone" },
+  'service-token-file': { value: 'FILE', help: "the pod's bound token for --service; read again for each question" },
+  'service-ca-file': { value: 'FILE', help: "certificates that --service's is signed with (default: the system's)" },
   expect: { value: 'SLOT:DIGEST', help: 'a record that must be there: a store that shows less has lost it' },
   'on-first-boot': { value: 'POLICY', help: 'nothing was ever stored: empty (default), block, block:10m' },
   'on-missing': { value: 'POLICY', help: 'data is missing or damaged: block (default), block:10m, empty, older:1h' },

@@ -18,6 +18,7 @@ import { parseAnchor } from '../engine/lineage/resolve.ts';
 import { openRepository } from '../engine/lineage/repository.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
+import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, parseBytes, parseDuration, type Parsed, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
@@ -95,13 +96,25 @@ async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<Contai
     clock: host.clock,
     random: host.random,
     lanes: host.lanes(),
-    liveness: { isGone: async () => 'unknown' },
+    liveness: await livenessOf(host, parsed, say),
     bootId: host.bootId(),
     freeBytes: host.freeBytes,
     onEvent: say,
     onProgress: ({ phase, volume, files, bytes, filesTotal, bytesTotal }) =>
       progress.update({ label: `${volume}: ${phase}`, files, bytes, filesTotal, bytesTotal }),
   };
+}
+
+/** Without a service nothing is known, and whoever is not known to be gone counts as alive. */
+async function livenessOf(host: Host, parsed: Parsed, say: (event: RehydrateEvent) => void): Promise<Liveness> {
+  const address = parsed.text('service');
+  if (address === undefined || address === '') return { isGone: async () => 'unknown' };
+  return await host.openGoneService({
+    address,
+    tokenFile: parsed.text('service-token-file'),
+    caFile: parsed.text('service-ca-file'),
+    onSilent: (message) => say({ event: 'rehydrate.warning', message }),
+  });
 }
 
 function settingsOf(host: Host, parsed: Parsed): ContainerSettings {

@@ -112,6 +112,7 @@ class Machine {
       openState: unused,
       freeBytes: unused,
       writeNote: unused,
+      openGoneService: unused,
     };
   }
 }

@@ -38,7 +38,7 @@ export async function waitForSeal(options: HandoffOptions): Promise<ReceiptHando
     if (clock.monotonicMs() - askedMs >= askMs) {
       // After its record was read: an older answer would not count.
       askedMs = clock.monotonicMs();
-      if ((await liveness.isGone(holder, { signal })) === 'gone') return ended('gone');
+      if ((await liveness.isGone(holder, { name: holderName, signal })) === 'gone') return ended('gone');
     }
     if (ms >= waitMsMax) return ended('timeout');
     if (round === 0) {

@@ -12,6 +12,8 @@ export interface EpochFacts {
   /** Slot of the CLAIM. */
   readonly epoch: Epoch;
   readonly holder: HolderId;
+  /** As its records name it. */
+  readonly holderName: string;
   /** True when the epoch's newest record is a SEAL. */
   readonly sealed: boolean;
   /** Slot of its newest CHECKPOINT or PARTIAL; 0: it committed nothing. */

@@ -156,9 +156,9 @@ async function askWhoIsGone(
 ): Promise<void> {
   // Whose newest epoch it is needs no answer: the claim is reused.
   if (epochs[0]?.holder === me) return;
-  for (const { holder } of epochs) {
+  for (const { holder, holderName: name } of epochs) {
     if (holder === me || gone.has(holder)) continue;
-    if ((await options.liveness.isGone(holder, waitingOf(options.signal))) === 'gone') gone.add(holder);
+    if ((await options.liveness.isGone(holder, { name, ...waitingOf(options.signal) })) === 'gone') gone.add(holder);
   }
 }
 

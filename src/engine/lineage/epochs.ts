@@ -17,14 +17,14 @@ export async function readEpochs(
   const epochs: EpochFacts[] = [];
   let last = head;
   while (last !== undefined) {
-    const { epoch, holder, kind } = last.header;
+    const { epoch, holder, holderName, kind } = last.header;
     let record: LogRecord | undefined = last;
     let committed = toSlot(0);
     while (record !== undefined && record.header.epoch === epoch && committed === 0 && record.header.kind !== 'CLAIM') {
       if (isCommitted(record.header.kind)) committed = record.header.slot;
       else record = await log.before(record, options);
     }
-    epochs.push({ epoch, holder, sealed: kind === 'SEAL', committed });
+    epochs.push({ epoch, holder, holderName, sealed: kind === 'SEAL', committed });
     if (holder === until.me || epoch <= until.lowest) break;
     last = await lastBelow(log, last, options);
   }

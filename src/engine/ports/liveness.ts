@@ -6,5 +6,11 @@ export interface Liveness {
    * `gone` only when something that cannot be mistaken said so *after* this question was asked; no answer, or an answer
    * of unknown age, is `unknown` and counts as alive.
    */
-  isGone(holder: HolderId, options?: { readonly signal?: AbortSignal }): Promise<'gone' | 'unknown'>;
+  isGone(
+    holder: HolderId,
+    options?: {
+      /** As its records name it: of a pod its name. */ readonly name?: string;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<'gone' | 'unknown'>;
 }

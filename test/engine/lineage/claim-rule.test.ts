@@ -8,7 +8,13 @@ const me = toHolderId('me');
 
 function epoch(claim: number, holder: string, more: { sealed?: boolean; committed?: number } = {}): EpochFacts {
   const { sealed = false, committed = 0 } = more;
-  return { epoch: toEpoch(claim), holder: toHolderId(holder), sealed, committed: toSlot(committed) };
+  return {
+    epoch: toEpoch(claim),
+    holder: toHolderId(holder),
+    holderName: holder,
+    sealed,
+    committed: toSlot(committed),
+  };
 }
 
 function ask(more: Partial<Omit<ClaimQuestion, 'gone' | 'includes'>> & { gone?: string[]; includes?: number }) {
