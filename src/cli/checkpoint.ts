@@ -1,12 +1,8 @@
 /** `holdfast checkpoint`: claim the lineage, capture, commit, say what happened. */
-import { defaultCompaction } from '../engine/capture/compaction-plan.ts';
-import { relative } from 'node:path';
-import { childKey } from '../engine/model/rel-path.ts';
 import { capture } from '../engine/capture/capture.ts';
 import type { CaptureOutcome, Refutation } from '../engine/capture/capture-outcome.ts';
 import type { CaptureSettings, CaptureTarget, VolumeSource } from '../engine/capture/capture-request.ts';
 import { countFiles, type FileCount } from '../engine/capture/count-files.ts';
-import { makeSelection, type Selection } from '../engine/capture/select.ts';
 import { readBase } from '../engine/lineage/base.ts';
 import { claimLineage, lookFirst, noteRestored } from '../engine/lineage/claim.ts';
 import { readEarly } from '../engine/lineage/early-reads.ts';
@@ -14,19 +10,21 @@ import type { CommitBase, LineageWriter } from '../engine/lineage/lineage-writer
 import { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
 import { type DomainAccess, domainOf, type Repository, temporaryDomain } from '../engine/lineage/repository.ts';
-import { emptyBytes, equalBytes, toHex, utf8Bytes } from '../engine/model/bytes.ts';
-import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
-import { type LineageName, type Slot, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
-import { type Descriptor, FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
+import { toHex } from '../engine/model/bytes.ts';
+import { errorCatalogue, type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import { type LineageName, toEpoch, toLineageName, toSlot } from '../engine/model/ids.ts';
+import type { Descriptor, FileTreeReader } from '../engine/ports/file-tree.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
-import { describeSuspicion, guardOf } from './guard.ts';
+import { describeSuspicion } from './guard.ts';
 import type { Host, RequestCounts } from './host.ts';
 import { MatchedGlobs } from './matched-globs.ts';
-import { namedDirectories, parseBytes, type Parsed, parseDuration, usage } from './options.ts';
+import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { fencingJson, Warnings } from './warnings.ts';
-import { baseSource, formOf, isWithin, refuseNested, repositoryOf, stateDirectoryOf } from './session.ts';
+import { assertReadable, captureSettings, restoredUpTo, selectionOf, volumeSources } from './volume-sources.ts';
+import { baseSource, formOf, isWithin, refuseNested, repositoryOf } from './session.ts';
+import { stateDirectoryOf } from './state-directory.ts';
 
 const mebibyte = 1024 * 1024;
 const phaseNames = {
@@ -45,8 +43,20 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   const dryRun = parsed.flag('dry-run');
   const stateDirectory = stateDirectoryOf(host, parsed);
   const includes = new MatchedGlobs(parsed.list('include'));
-  const volumes = volumesOf(host, parsed, includes, [await host.storePath(address), stateDirectory]);
-  const settings = settingsOf(host, parsed, volumes);
+  if (parsed.positionals.length === 0) throw usage('checkpoint', 'no directory was given');
+  const volumes = volumeSources(
+    host,
+    namedDirectories('checkpoint', parsed.positionals),
+    includes.watch(selectionOf(parsed)),
+    [await host.storePath(address), stateDirectory],
+  );
+  const settings: CaptureSettings = {
+    ...captureSettings(host, 'checkpoint', parsed),
+    volumes,
+    final: parsed.flag('seal'),
+    quiesced: parsed.flag('quiesced'),
+    trustCache: !parsed.flag('no-cache') && !dryRun,
+  };
   const fileTree = await host.fileTree();
   for (const volume of volumes) assertReadable(fileTree.tree, volume);
   refuseNested(fileTree.tree, 'checkpoint', volumes);
@@ -258,86 +268,6 @@ function targetOf(
   };
 }
 
-/** A checkpoint that held its own store or state would chase its own tail: they are left out by name. */
-function volumesOf(
-  host: Host,
-  parsed: Parsed,
-  includes: MatchedGlobs,
-  own: readonly (string | undefined)[],
-): VolumeSource[] {
-  if (parsed.positionals.length === 0) throw usage('checkpoint', 'no directory was given');
-  const volumes: VolumeSource[] = [];
-  for (const { name, path: given } of namedDirectories('checkpoint', parsed.positionals)) {
-    const path = host.realPath(given);
-    const inside: string[] = [];
-    for (const directory of own) {
-      if (directory === undefined) continue;
-      const real = host.realPath(directory);
-      if (isWithin(path, real)) {
-        throw new HoldfastError('E_USAGE', `${path} is the store or the state directory, or a part of it`, {
-          remedy: 'Checkpoint the directory of the application, and keep store and state elsewhere.',
-        });
-      }
-      if (isWithin(real, path)) inside.push(relative(path, real));
-    }
-    volumes.push({ name, path, selection: includes.watch(without(selectionOf(parsed), inside)) });
-  }
-  return volumes;
-}
-
-/**
- * The slot up to which the volumes contain what was committed, because all of them were restored from there; 0 when they were
- * not. E_USAGE when the restore of one is not finished: a checkpoint of half the data must not become the newest.
- */
-async function restoredUpTo(
-  host: Host,
-  files: FileTreeReader,
-  volumes: readonly VolumeSource[],
-  markerOf: (path: string) => ReturnType<Host['openMarker']>,
-): Promise<Slot> {
-  let includes: Slot | undefined;
-  for (const { name, path } of volumes) {
-    const found = await (await markerOf(path)).loadWithSlot();
-    const root = files.openRoot(path);
-    const { device, inode } = files.stat(root);
-    files.close(root);
-    // The mark of another directory that once stood there says nothing.
-    const mark = found?.mark.target === `${device}:${inode}` ? found.mark : undefined;
-    if (mark?.state === 'damaged') {
-      throw new HoldfastError('E_USAGE', `${path} holds a restore that lacks what the store has lost`, {
-        remedy:
-          'Checkpoint it into a new --lineage; or restore a whole checkpoint over it (--at WHICH --on-existing replace).',
-        details: { path, volume: name, checkpoint: mark.checkpoint },
-      });
-    }
-    if (mark?.state === 'started') {
-      throw new HoldfastError('E_USAGE', `${path} holds a restore that was not finished`, {
-        remedy: `Finish it: holdfast restore --at ${mark.checkpoint.slice(0, 12)} --target ${path}; it resumes.`,
-        details: { path, volume: name, checkpoint: mark.checkpoint },
-      });
-    }
-    const whole = found !== undefined && mark?.volume === name && mark.selection === '' && mark.onExisting !== 'keep';
-    const slot = whole ? found.slot : toSlot(0);
-    if (includes === undefined || slot < includes) includes = slot;
-  }
-  return includes ?? toSlot(0);
-}
-
-/** Before anything is claimed or made: most often it is the path that is wrong. */
-function assertReadable(files: FileTreeReader, { name, path }: VolumeSource): void {
-  try {
-    files.close(files.openRoot(path));
-  } catch (cause) {
-    if (!(cause instanceof FileTreeError)) throw cause;
-    if (cause.errno === 'EMFILE' || cause.errno === 'ENFILE') {
-      throw new HoldfastError('E_LIMIT', 'too many open files', { cause });
-    }
-    throw new HoldfastError('E_SOURCE_UNREADABLE', `cannot open ${path} for volume ${name}: ${cause.errno}`, {
-      details: { path, volume: name, errno: cause.errno },
-    });
-  }
-}
-
 /** Lost together with what it opens, a key is of no use. */
 function warnOfKey(host: Host, parsed: Parsed, volumes: readonly VolumeSource[], warnings: Warnings): void {
   const keyFile = parsed.text('key-file');
@@ -350,60 +280,6 @@ function warnOfKey(host: Host, parsed: Parsed, volumes: readonly VolumeSource[],
     `the key ${keyFile} lies in ${around.path}: keep a copy elsewhere, for when that directory is lost`,
     { keyFile: real, volume: around.name },
   );
-}
-
-function selectionOf(parsed: Parsed): Selection {
-  return makeSelection(parsed.list('include'), parsed.list('exclude'));
-}
-
-function without(selection: Selection, inside: readonly string[]): Selection {
-  if (inside.length === 0) return selection;
-  const keys = inside.map((path) =>
-    path.split('/').reduce((key: Uint8Array, name) => childKey(key, utf8Bytes(name)), emptyBytes),
-  );
-  return {
-    signature: JSON.stringify([selection.signature, inside]),
-    all: false,
-    selects: (key, isDirectory) => !keys.some((own) => equalBytes(own, key)) && selection.selects(key, isDirectory),
-  };
-}
-
-function settingsOf(host: Host, parsed: Parsed, volumes: readonly VolumeSource[]): CaptureSettings {
-  const labels: Record<string, string> = {};
-  for (const label of parsed.list('label')) {
-    const at = label.indexOf('=');
-    if (at <= 0) throw usage('checkpoint', `--label is ${JSON.stringify(label)}, not KEY=VALUE`);
-    labels[label.slice(0, at)] = label.slice(at + 1);
-  }
-  const within = parsed.text('converge-within');
-  const wait = parsed.text('sqlite-wait');
-  if (parsed.given('sqlite-wait') && !parsed.flag('sqlite-locks')) {
-    throw usage('checkpoint', '--sqlite-wait says how long to wait for --sqlite-locks, which is not given');
-  }
-  const partial = parsed.text('partial-bytes');
-  const level = parsed.number('level', 1, 19, 1);
-  return {
-    volumes,
-    laneCount: parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4)),
-    level,
-    dataSegmentBytes: level < 3 ? mebibyte / 2 : mebibyte,
-    metaSegmentBytes: 32 * 1024,
-    packBytesTarget: 64 * mebibyte,
-    isolated: parsed.flag('isolated'),
-    inlineBytesMax: 256 * 1024,
-    extraPassesMax: parsed.number('passes', 0, 1000, 3),
-    convergeMsMax: within === undefined ? 60_000 : parseDuration('checkpoint', 'converge-within', within),
-    partialBytes: partial === undefined ? 1024 * mebibyte : parseBytes('checkpoint', 'partial-bytes', partial),
-    final: parsed.flag('seal'),
-    quiesced: parsed.flag('quiesced'),
-    ...(parsed.flag('sqlite-locks')
-      ? { databaseLocks: { waitMs: wait === undefined ? 5000 : parseDuration('checkpoint', 'sqlite-wait', wait) } }
-      : {}),
-    compaction: parsed.flag('no-compact') ? undefined : defaultCompaction,
-    guard: guardOf('checkpoint', parsed),
-    trustCache: !parsed.flag('no-cache') && !parsed.flag('dry-run'),
-    labels,
-  };
 }
 
 /** `rootKnown` false: the roots were made with keys that are gone now, and are equal to no other. */

@@ -285,4 +285,68 @@ go on with the key they know. Who has read a domain's keys is not shut out by th
     ],
     load: async () => (await import('./keys.ts')).keys,
   },
+  {
+    name: 'agent',
+    usage: ['--lineage NAME --volume VOLUME=DIR... --pod-uid UID --schedule WHEN --state-dir DIR'],
+    summary: "keep a pod's volumes safe, from its start to its end",
+    details: `The sidecar. It claims the lineage, takes a checkpoint at once, and then whenever the schedule says so and something has
+changed. While the store does not answer it waits and goes on trying. With \`holdfast notify\` it takes checkpoints one after
+the other; at SIGTERM it waits, as long as there is grace, until nobody uses the volumes any more, saves the rest, and seals
+the lineage. What is not saved then stands in the seal, the log and the termination message.
+
+Its log is JSON lines on stdout. It is asked over the socket agent.sock in the state directory: holdfast status.
+Exit code 3: sealed, but something was not saved; 15: a successor has the lineage.`,
+    options: [
+      'store',
+      'key-file',
+      'encryption',
+      'lineage',
+      'volume',
+      'state-dir',
+      'pod-uid',
+      'pod-name',
+      'schedule',
+      'volume-schedule',
+      'rpo',
+      'grace',
+      'include',
+      'exclude',
+      'level',
+      'isolated',
+      'passes',
+      'converge-within',
+      'sqlite-locks',
+      'sqlite-wait',
+      'partial-bytes',
+      'lanes',
+      'label',
+      'guard',
+      'no-compact',
+      'log-level',
+      'termination-message',
+    ],
+    repeatable: ['volume'],
+    examples: [
+      'holdfast agent --lineage team/app/0 --volume data=/vol --state-dir /run/holdfast --pod-uid "$POD_UID" --schedule 10s',
+    ],
+    load: async () => (await import('./agent.ts')).agent,
+  },
+  {
+    name: 'notify',
+    usage: ['--state-dir DIR'],
+    summary: 'tell the agent that its pod is about to end',
+    details: `The preStop hook of the sidecar: the agent begins to take checkpoints one after the other. Returns at once.`,
+    options: ['state-dir', 'output'],
+    examples: ['holdfast notify --state-dir /run/holdfast'],
+    load: async () => (await import('./notify.ts')).notify,
+  },
+  {
+    name: 'status',
+    usage: ['--state-dir DIR'],
+    summary: 'show what the agent knows: the newest durable checkpoint, what is unsaved, what is wrong',
+    details: `Asks the agent. Where none runs any more, shows what it knew last, with \`live\` false.`,
+    options: ['state-dir', 'output'],
+    examples: ['holdfast status --state-dir /run/holdfast --output json'],
+    load: async () => (await import('./status.ts')).status,
+  },
 ];

@@ -1,4 +1,5 @@
 /** What the command line needs of the machine; main.ts builds it, tests build another. */
+import type { Route } from '../contract/agent-api.ts';
 import type { ClaimOptions } from '../engine/lineage/claim.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
@@ -12,6 +13,7 @@ import type { PrivateFiles } from '../engine/ports/private-files.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
 import type { RangeLocks } from '../engine/ports/range-locks.ts';
 import type { StoreInspector } from '../engine/ports/store-inspector.ts';
+import type { VolumeUsers } from '../engine/ports/volume-users.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { HolderId, LineageName, Slot } from '../engine/model/ids.ts';
@@ -64,7 +66,14 @@ export interface Host {
   realPath(path: string): string;
   exists(path: string): boolean;
   openReader(address: string): Promise<Counted<ObjectReader>>;
-  openWriter(address: string, options: { readonly create: boolean }): Promise<Counted<ObjectWriter>>;
+  /** `onRetry`: told each time that a store in the network is asked again; a person at the terminal is told where it is left out. */
+  openWriter(
+    address: string,
+    options: {
+      readonly create: boolean;
+      readonly onRetry?: (notice: { readonly reason: string; readonly failingMs: number }) => void;
+    },
+  ): Promise<Counted<ObjectWriter>>;
   /** What looks at a store from outside. */
   openInspector(address: string): Promise<StoreInspector & AsyncDisposable>;
   /** The directory of a `file:` store, to keep it out of what it stores. */
@@ -120,6 +129,17 @@ export interface Host {
   freeBytes(path: string): number | undefined;
   /** Writes a file that others only look at; false where that fails. */
   writeNote(path: string, text: string): boolean;
+  /** SIGINT and SIGTERM fire `signal` once, and end the process only when it is done. */
+  outliveSignals(): void;
+  volumeUsers(): VolumeUsers;
+  /** Makes the place of an agent's socket free, and what this process makes private. E_STATE_DIR. */
+  prepareSocket(path: string): Promise<void>;
+  /** Asks the agent at a socket. E_STATE_DIR where none answers, E_ABORTED when it takes too long. */
+  askAgent(
+    socketPath: string,
+    route: Route,
+    options: { readonly waitMs: number; readonly body?: string },
+  ): Promise<{ readonly code: number; readonly body: string }>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

@@ -18,6 +18,7 @@ import { hash } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { FileTreeName } from '../edge/host/choose-file-tree.ts';
+import { procVolumeUsers } from '../edge/host/proc-volume-users.ts';
 import { systemClock } from '../edge/host/system-clock.ts';
 import { systemRandom } from '../edge/host/system-random.ts';
 import type { RetryNotice } from '../edge/store/s3/request-policy.ts';
@@ -202,9 +203,9 @@ const host: Host = {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
-  async openWriter(address, { create }) {
+  async openWriter(address, { create, onRetry = sayWaiting }) {
     const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
-    const store = await openStore(address, 'write', { create, onRetry: sayWaiting });
+    const store = await openStore(address, 'write', { create, onRetry });
     const traffic = new StoreTraffic();
     return Object.assign(new ObservedWriter(store, traffic), {
       requests: () => traffic.requests,
@@ -282,6 +283,13 @@ const host: Host = {
     const { openGoneService } = await import('../edge/kube/gone-service.ts');
     return openGoneService({ ...options, random: systemRandom });
   },
+  outliveSignals() {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  },
+  volumeUsers: () => procVolumeUsers(),
+  prepareSocket: async (path) => (await import('../edge/host/agent-socket.ts')).prepareSocket(path),
+  askAgent: async (path, route, options) =>
+    (await import('../edge/host/agent-socket.ts')).askAgent(path, route, options),
   async openState(stateDirectory) {
     const { PrivateDirectory } = await import('../edge/host/private-directory.ts');
     return new PrivateDirectory(stateDirectory);

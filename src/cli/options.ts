@@ -67,6 +67,11 @@ export type OptionName =
   | 'claim-wait'
   | 'size-limit'
   | 'restore-first'
+  | 'schedule'
+  | 'volume-schedule'
+  | 'rpo'
+  | 'grace'
+  | 'log-level'
   | 'termination-message'
   | 'help';
 
@@ -144,8 +149,16 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'restore-first': { value: 'GLOB', many: true, help: 'restore what matches before the rest' },
   'termination-message': {
     value: 'FILE',
-    help: 'where the receipt is also left (default: /dev/termination-log, if it is there)',
+    help: 'where the result is also left (default: /dev/termination-log, if it is there)',
   },
+  schedule: { value: 'WHEN', help: 'an interval such as 30s, or a cron expression of five fields, in UTC' },
+  'volume-schedule': { value: 'VOLUME=WHEN', many: true, help: 'a schedule of its own for one volume of the set' },
+  rpo: {
+    value: 'DURATION',
+    help: 'objective: how old the newest durable state may be (default: 3 intervals, at least 1m)',
+  },
+  grace: { value: 'DURATION', help: 'how long the end may take, from its first notice (default 25s)' },
+  'log-level': { value: 'LEVEL', help: 'debug, info (default), warn or error' },
   help: { help: 'show the help of the command' },
 };
 

@@ -23,7 +23,8 @@ import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, parseBytes, parseDuration, type Parsed, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
 import { showProgress } from './progress.ts';
-import { encryptionOf, formOf, isWithin, keyRingOf, noArguments, refuseNested, stateDirectoryOf } from './session.ts';
+import { encryptionOf, formOf, isWithin, keyRingOf, noArguments, refuseNested } from './session.ts';
+import { stateDirectoryOf } from './state-directory.ts';
 
 const command = 'rehydrate';
 

@@ -21,7 +21,8 @@ import type { Host, RequestCounts } from './host.ts';
 import { namedDirectories, type Parsed, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, printable, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
-import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf, stateDirectoryOf } from './session.ts';
+import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf } from './session.ts';
+import { stateDirectoryOf } from './state-directory.ts';
 import { fencingJson, Warnings } from './warnings.ts';
 
 const phaseNames: Readonly<Record<RestoreProgress['phase'], string>> = {

@@ -1,5 +1,5 @@
 /** What most commands begin with: the store, its repository, the key, and one lineage's log. */
-import { isAbsolute, join, relative } from 'node:path';
+import { isAbsolute, relative } from 'node:path';
 import type { PackEntry } from '../engine/format/pack-entry.ts';
 import type { LogRecord } from '../engine/format/record.ts';
 import { readEarly } from '../engine/lineage/early-reads.ts';
@@ -8,7 +8,6 @@ import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
 import { type DomainAccess, openRepository, type Repository } from '../engine/lineage/repository.ts';
 import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../engine/lineage/resolve.ts';
-import { HoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
@@ -128,18 +127,6 @@ export function baseSource(
       record: base?.record,
       tailBytes: baseTailBytes,
     });
-}
-
-/** The user's private state. */
-export function stateDirectoryOf(host: Host, parsed: Parsed): string {
-  const given = parsed.text('state-dir');
-  if (given !== undefined && given !== '') return host.realPath(given);
-  const { XDG_STATE_HOME: state, HOME: home } = host.env;
-  if (state?.startsWith('/')) return join(state, 'holdfast');
-  if (home !== undefined && home !== '') return join(home, '.local', 'state', 'holdfast');
-  throw new HoldfastError('E_STATE_DIR', 'there is no home directory to keep state in', {
-    remedy: 'Give a writable directory with --state-dir DIR.',
-  });
 }
 
 /**

@@ -113,6 +113,10 @@ class Machine {
       freeBytes: unused,
       writeNote: unused,
       openGoneService: unused,
+      outliveSignals: unused,
+      volumeUsers: unused,
+      prepareSocket: unused,
+      askAgent: unused,
     };
   }
 }

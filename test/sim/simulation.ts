@@ -827,6 +827,9 @@ class Agent {
       get newest() {
         return writer.newest;
       },
+      get sealed() {
+        return writer.sealed;
+      },
       get restorePending() {
         return writer.restorePending;
       },

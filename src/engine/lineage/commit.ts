@@ -117,6 +117,10 @@ export class LogWriter implements LineageWriter {
     return this.#newest;
   }
 
+  get sealed(): boolean {
+    return this.#sealed !== undefined;
+  }
+
   get restorePending(): boolean {
     return this.#restorePending;
   }

@@ -97,6 +97,8 @@ export interface LineageWriter {
   readonly base: CommitBase | undefined;
   /** Newest record that this writer knows of: its own last one, the CLAIM at first, or what it adopted. */
   readonly newest: { readonly slot: Slot; readonly digest: Uint8Array };
+  /** Whether the newest record is this epoch's SEAL: another holder may go on, until the next commit reopens the lineage. */
+  readonly sealed: boolean;
   /** True until `restoreCompleted`: no CHECKPOINT may be written over volumes that are still being restored. */
   readonly restorePending: boolean;
   restoreCompleted(): void;

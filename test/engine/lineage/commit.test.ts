@@ -463,7 +463,9 @@ describe('SEAL', () => {
   it('is written once, carries nothing, and is reopened by the next commit', async () => {
     const { world, writer } = await writing();
     await checkpoint(writer);
+    expect(writer.sealed).toBe(false);
     const sealed = await writer.seal();
+    expect(writer.sealed).toBe(true);
     expect(await writer.seal()).toEqual(sealed);
     const record: LogRecord = await world.recordAt(3);
     expect(record.header).toMatchObject({ kind: 'SEAL', epoch: 1, packList: emptyPackList, consistency: undefined });

@@ -1,0 +1,34 @@
+/** What an agent is told when it starts: validated by whoever builds it, and never changed. */
+import type { CaptureSettings, VolumeSource } from '../engine/capture/capture-request.ts';
+import type { Schedule } from '../contract/annotation-parsers.ts';
+import type { LineageName } from '../engine/model/ids.ts';
+
+export interface AgentVolume {
+  readonly source: VolumeSource;
+  /** Undefined: as often as the set. */
+  readonly schedule: Schedule | undefined;
+}
+
+export interface AgentSettings {
+  readonly version: string;
+  readonly lineage: LineageName;
+  readonly podUid: string;
+  readonly volumes: readonly AgentVolume[];
+  readonly schedule: Schedule;
+  /** The recovery point objective: what is older than this and not durable is a missed promise. */
+  readonly objectiveMs: number;
+  /** From the first notice of the end to the moment when the process is killed. */
+  readonly graceMs: number;
+  /** Where the socket is made. */
+  readonly socketPath: string;
+  readonly logLevel: LogLevel;
+  readonly capture: Omit<CaptureSettings, 'volumes' | 'carried' | 'final' | 'quiesced' | 'commitUnchanged'>;
+}
+
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** An objective where none was given: three scheduled checkpoints may fail, a minute at least. */
+export function defaultObjectiveMs(schedule: Schedule): number {
+  return 'cron' in schedule ? 2 * 86_400_000 : Math.max(60_000, 3 * schedule.everyMs);
+}

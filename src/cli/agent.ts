@@ -1,0 +1,182 @@
+/** `holdfast agent`: reads the settings, and hands the agent the machine. */
+import { join } from 'node:path';
+import { runAgent } from '../agent/agent.ts';
+import type { AgentParts, Connection, ConnectOptions } from '../agent/parts.ts';
+import {
+  type AgentSettings,
+  type AgentVolume,
+  defaultObjectiveMs,
+  type LogLevel,
+  logLevels,
+} from '../agent/settings.ts';
+import { agentSocketName } from '../contract/agent-api.ts';
+import { type Schedule, schedule as parseSchedule } from '../contract/annotation-parsers.ts';
+import { makeSelection } from '../engine/capture/select.ts';
+import { domainOf } from '../engine/lineage/repository.ts';
+import { type HolderId, toHolderId, toLineageName, toSlot, type VolumeName } from '../engine/model/ids.ts';
+import type { Compressor } from '../engine/ports/compressor.ts';
+import type { Host, HostFileTree } from './host.ts';
+import { namedDirectories, type OptionName, type Parsed, parseDuration, usage } from './options.ts';
+import { baseSource, noArguments, refuseNested, repositoryOf } from './session.ts';
+import { stateDirectoryOf } from './state-directory.ts';
+import { assertReadable, captureSettings, restoredUpTo, volumeSources } from './volume-sources.ts';
+
+const graceMsDefault = 25_000;
+const usualMessage = '/dev/termination-log';
+
+export async function agent(host: Host, parsed: Parsed): Promise<number> {
+  host.outliveSignals();
+  noArguments('agent', parsed);
+  const address = parsed.required('store');
+  const stateDirectory = stateDirectoryOf(host, parsed);
+  const podUid = podUidOf(parsed);
+  const settings = await settingsOf(host, parsed, address, stateDirectory);
+  const fileTree = await host.fileTree();
+  const sources = settings.volumes.map(({ source }) => source);
+  for (const source of sources) assertReadable(fileTree.tree, source);
+  refuseNested(fileTree.tree, 'agent', sources);
+  await host.prepareSocket(settings.socketPath);
+  using compressor = await host.compressor();
+  const message = parsed.text('termination-message') ?? (host.exists(usualMessage) ? usualMessage : '');
+  const parts: AgentParts = {
+    clock: host.clock,
+    random: host.random,
+    terminated: host.signal,
+    connect: (options) =>
+      connect(host, parsed, { address, stateDirectory, podUid, settings, fileTree, compressor }, options),
+    // Without somebody to ask, no other holder is known to be gone.
+    liveness: { isGone: async () => 'unknown' },
+    files: await host.openState(stateDirectory),
+    users: host.volumeUsers(),
+    holderName: parsed.text('pod-name') ?? host.hostName,
+    writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),
+    writeLog: (line) => void host.stdout.write(line),
+  };
+  return await runAgent(parts, settings);
+}
+
+interface Place {
+  readonly address: string;
+  readonly stateDirectory: string;
+  readonly podUid: HolderId;
+  readonly settings: AgentSettings;
+  readonly fileTree: HostFileTree;
+  readonly compressor: Compressor;
+}
+
+async function connect(
+  host: Host,
+  parsed: Parsed,
+  { address, stateDirectory, podUid, settings, fileTree, compressor }: Place,
+  { signal, onWaiting, onCacheFailure }: ConnectOptions,
+): Promise<Connection> {
+  const { lineage } = settings;
+  const { clock, random } = host;
+  // The signal of the process only begins the end of an agent: what it does then still takes requests.
+  const lasting: Host = { ...host, signal };
+  await using opened = new AsyncDisposableStack();
+  const store = opened.use(await host.openWriter(address, { create: false, onRetry: onWaiting }));
+  const repository = await repositoryOf(lasting, 'agent', parsed, store);
+  const access = await repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal });
+  const place = { stateDirectory, repository: repository.id, lineage };
+  const holder = opened.use(await host.openHolder({ ...place, holder: podUid }));
+  const volumes = settings.volumes.map(({ source }) => source);
+  const restoredSlot = await restoredUpTo(host, fileTree.tree, volumes, (path) =>
+    host.openMarker({ ...place, path, slot: toSlot(0) }),
+  );
+  const cache = await host.openCache({ ...place, volumes, own: true, onFailure: onCacheFailure });
+  const kept = opened.move();
+  return {
+    capture: {
+      files: fileTree.tree,
+      store,
+      compressor,
+      clock,
+      random,
+      cache,
+      lanes: host.lanes(),
+      locks: fileTree.locks,
+    },
+    access,
+    holder,
+    unfenced: repository.unfenced,
+    restoredSlot,
+    sourceOf: baseSource(lasting, store, access, lineage, compressor),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+async function settingsOf(host: Host, parsed: Parsed, address: string, stateDirectory: string): Promise<AgentSettings> {
+  const named = parsed.list('volume');
+  if (named.length === 0) throw usage('agent', '--volume is missing: name each volume and its directory, VOLUME=DIR');
+  const schedule = scheduleOf('schedule', parsed.required('schedule'));
+  const own = volumeSchedules(parsed);
+  const selection = makeSelection(parsed.list('include'), parsed.list('exclude'));
+  const sources = volumeSources(host, namedDirectories('agent', named), selection, [
+    await host.storePath(address),
+    stateDirectory,
+  ]);
+  for (const name of own.keys()) {
+    if (!sources.some((source) => source.name === name))
+      throw usage('agent', `--volume-schedule names ${name}, which is no --volume`);
+  }
+  const rpo = parsed.text('rpo');
+  const grace = parsed.text('grace');
+  const podUid = podUidOf(parsed);
+  return Object.freeze({
+    version: host.version,
+    lineage: toLineageName(parsed.required('lineage')),
+    podUid,
+    volumes: sources.map((source): AgentVolume => ({ source, schedule: own.get(source.name) })),
+    schedule,
+    objectiveMs: rpo === undefined ? defaultObjectiveMs(schedule) : positive('rpo', rpo),
+    graceMs: grace === undefined ? graceMsDefault : positive('grace', grace),
+    socketPath: join(stateDirectory, agentSocketName),
+    logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
+    capture: {
+      ...captureSettings(host, 'agent', parsed),
+      trustCache: true,
+      saltContext: [host.bootId(), podUid],
+    },
+  });
+}
+
+function podUidOf(parsed: Parsed): HolderId {
+  const text = parsed.required('pod-uid');
+  try {
+    return toHolderId(text);
+  } catch (cause) {
+    throw usage('agent', `--pod-uid is ${JSON.stringify(text.slice(0, 100))}, not the UID of a pod`, cause);
+  }
+}
+
+function volumeSchedules(parsed: Parsed): ReadonlyMap<VolumeName, Schedule> {
+  const found = new Map<VolumeName, Schedule>();
+  for (const text of parsed.list('volume-schedule')) {
+    const at = text.indexOf('=');
+    if (at <= 0) throw usage('agent', `--volume-schedule is ${JSON.stringify(text)}, not VOLUME=WHEN`);
+    const [named] = namedDirectories('agent', [text]);
+    if (named !== undefined) found.set(named.name, scheduleOf('volume-schedule', text.slice(at + 1)));
+  }
+  return found;
+}
+
+function scheduleOf(option: OptionName, text: string): Schedule {
+  const parsed = parseSchedule(text);
+  if ('problem' in parsed)
+    throw usage('agent', `--${option} is ${JSON.stringify(text.slice(0, 100))}: ${parsed.problem}`);
+  return parsed.value;
+}
+
+function positive(option: OptionName, text: string): number {
+  const ms = parseDuration('agent', option, text);
+  if (ms === 0) throw usage('agent', `--${option} is ${text}: nothing can be done in no time`);
+  return ms;
+}
+
+function logLevelOf(text: string): LogLevel {
+  const level = logLevels.find((candidate) => candidate === text);
+  if (level === undefined)
+    throw usage('agent', `--log-level is ${JSON.stringify(text)}, not one of ${logLevels.join(', ')}`);
+  return level;
+}
