@@ -3,6 +3,7 @@ import { commitModel, commitRules } from './commit.ts';
 import { explore, kindOf, type Model, type Outcome } from './explore.ts';
 import { faultModel, faultRules } from './faults.ts';
 import { forkPinModel, forkRules } from './fork-pins.ts';
+import { initModel, initRules } from './init-container.ts';
 import { rehydrateModel, rehydrateRules } from './rehydrate.ts';
 import { replicaSlotModel, replicaSlotRules } from './replica-slots.ts';
 import { longKeys, treeHeight, usualKeys } from './tree-height.ts';
@@ -107,6 +108,9 @@ const seals = 'A SEAL can be reopened by the same pod UID';
 const unclearReply = 'An unclear reply is settled by reading the slot';
 const rehydrateOrder =
   'Rehydrate: restore without a claim or pin, claim, apply the difference if the base moved, LIST once more, start';
+const takesASlot = 'All replica slots held: take one from the holder that was met there, oldest CLAIM first';
+const initMarker =
+  'The marker: started before the first byte, done after the last LIST; what is done is left alone, what is in memory only for its boot';
 const forkPins = "A fork pins the lineage that it lists packs of, and only that one's collector ends the pin";
 const children = 'Every interior node has at least 4 children';
 
@@ -114,6 +118,7 @@ const commit = family(commitModel, commitRules);
 const faults = family(faultModel, faultRules);
 const claim = family(claimModel, claimRules);
 const rehydrate = family(rehydrateModel, rehydrateRules);
+const init = family(initModel, initRules);
 const forks = family(forkPinModel, forkRules);
 const replicas = family(replicaSlotModel, replicaSlotRules);
 
@@ -467,6 +472,64 @@ const replicaRuns: readonly Run[] = [
     'HOLDS-TWO',
     { sentence: unclearReply },
   ),
+  replicas.holds('three pods take one slot', { pods: 3, replicaSlots: 1, takes: true }, 5_052, {
+    sentence: takesASlot,
+  }),
+  replicas.holds('four pods take two slots', { pods: 4, replicaSlots: 2, takes: true }, 681_216, {
+    sentence: takesASlot,
+    level: 'check',
+  }),
+  replicas.control(
+    'whoever is there is taken from',
+    { pods: 3, replicaSlots: 1, takes: true },
+    { takesWhomItMet: false },
+    'TOOK-ANOTHER',
+    { sentence: takesASlot },
+  ),
+];
+
+const onDisk = { memory: false, committed: 1, commits: 2, kills: 2, reboots: 1, reruns: 1, losses: 0 };
+const inMemory = { ...onDisk, memory: true };
+const firstBoot = { ...onDisk, committed: 0 };
+const lossy = { ...onDisk, losses: 1 };
+const asks = { sentence: initMarker, ends: ['ASKS-A-PERSON'] };
+
+const initRuns: readonly Run[] = [
+  init.holds('a volume on disk', onDisk, 682, { sentence: initMarker }),
+  init.holds('a volume in memory', inMemory, 698, { sentence: initMarker }),
+  init.holds('a first boot', firstBoot, 87, { sentence: initMarker }),
+  init.holds('its private directory is lost', lossy, 1_902, asks),
+  init.holds('its private directory is lost, in memory', { ...lossy, memory: true }, 2_223, asks),
+  init.holds('its private directory is lost, a first boot', { ...lossy, committed: 0 }, 256, asks),
+  init.holds('many kills', { ...lossy, commits: 4, kills: 6, reboots: 4, reruns: 4, losses: 2 }, 83_005, asks),
+
+  init.ends('bytes before the marker', onDisk, { startedFirst: false }, 'NEVER-STARTS', { sentence: initMarker }),
+  init.control('done before the difference', onDisk, { doneLast: false }, 'STARTED-STALE', { sentence: initMarker }),
+  init.control('what is done is restored again', onDisk, { doneIsLeft: false }, 'OVERWRITTEN', {
+    sentence: initMarker,
+  }),
+  init.control('memory is done for ever', inMemory, { memoryNeedsBoot: false }, 'STARTED-EMPTY', {
+    sentence: initMarker,
+  }),
+  init.control('a disk is done for one boot', onDisk, { diskOutlivesBoot: false }, 'OVERWRITTEN', {
+    sentence: initMarker,
+  }),
+  init.control('what is found is written over', lossy, { foundIsKept: false }, 'OVERWRITTEN', { sentence: initMarker }),
+  init.control('what is found counts as whole', lossy, { keptIsSuspect: false }, 'STARTED-STALE', {
+    sentence: initMarker,
+  }),
+  init.ends(
+    'its own claim makes a first boot missing data',
+    firstBoot,
+    { firstBootIsRemembered: false },
+    'NEVER-STARTS',
+    {
+      sentence: initMarker,
+    },
+  ),
+  init.control('no difference is applied', onDisk, { appliesDifference: false }, 'STARTED-STALE', {
+    sentence: rehydrateOrder,
+  }),
 ];
 
 const oneFork = { commits: 3, forkCommits: 2, collections: 2 };
@@ -512,6 +575,7 @@ export const runs: readonly Run[] = [
   ...named('faults', faultRuns),
   ...named('claim rule', claimRuns),
   ...named('rehydrate', rehydrateRuns),
+  ...named('init container', initRuns),
   ...named('fork pins', forkRuns),
   ...named('replica slots', replicaRuns),
   ...named('tree height', treeRuns),

@@ -4,7 +4,7 @@
  * It looks at what stands there; opens the log; waits, bounded, for the predecessor's SEAL; restores without a claim, so that the
  * predecessor stays protected as long as possible; claims; applies the difference when a newer checkpoint came meanwhile; and
  * lists once more. Only then may the application start, so no checkpoint can be committed that it never sees. Each part of that order
- * is needed: test/model/rehydrate.ts explores it, with each part left out once.
+ * is needed: test/model/rehydrate.ts explores it and test/model/init-container.ts the marker, with each part left out once.
  *
  * Invariants: the marker says `started`, durably, before the first byte, and `done` after the last look at the log; what a marker
  * says is done is never touched; what stands there without a marker is never written over; when data is missing, a policy
