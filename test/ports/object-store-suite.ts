@@ -140,6 +140,20 @@ function suite(open: () => Promise<Opened>): void {
       );
     });
 
+    test.each([
+      ['of the caller', (bytes: number) => new ArrayBuffer(bytes)],
+      ['that threads share', (bytes: number) => new SharedArrayBuffer(bytes)],
+    ])('may read into memory %s, and no further than it was given', async (_, make) => {
+      const content = patternOf(100_000, 9);
+      await writer.create('v1/a', content);
+      const memory = new Uint8Array(make(60_000)).fill(0xee);
+      const into = memory.subarray(1000, 51_000);
+      const got = await writer.getRange('v1/a', 20_000, 50_000, { into });
+      expect(Buffer.compare(got, content.subarray(20_000, 70_000))).toBe(0);
+      const outside = [...memory.subarray(0, 1000), ...memory.subarray(51_000)];
+      expect(outside.every((byte) => byte === 0xee)).toBe(true);
+    });
+
     test('refuses a range that ends outside as damage, however long it is', async () => {
       await writer.create('v1/a', patternOf(100, 1));
       for (const [start, length] of [

@@ -10,6 +10,7 @@ import type {
   ObjectUpload,
   ObjectWriter,
   UnfinishedUpload,
+  RangeOptions,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import { type FaultRates, Faults, FaultyWriter } from '../support/faulty-store.ts';
@@ -41,7 +42,7 @@ export class AgentStore implements ObjectWriter {
     return this.#recordIn(key, bytes)?.header.kind === 'CLAIM' ? utf8Bytes('junk') : bytes;
   }
 
-  getRange(key: string, start: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
+  getRange(key: string, start: number, length: number, options?: RangeOptions): Promise<Uint8Array> {
     return this.#store.getRange(key, start, length, options);
   }
 

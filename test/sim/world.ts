@@ -19,6 +19,7 @@ import type {
   ObjectUpload,
   ObjectWriter,
   UnfinishedUpload,
+  RangeOptions,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import { SegmentSource } from '../../src/engine/tree/segment-source.ts';
@@ -98,7 +99,7 @@ export class World implements ObjectWriter {
     return this.memory.get(key, options);
   }
 
-  getRange(key: string, start: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
+  getRange(key: string, start: number, length: number, options?: RangeOptions): Promise<Uint8Array> {
     return this.memory.getRange(key, start, length, options);
   }
 

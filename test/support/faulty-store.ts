@@ -8,6 +8,7 @@ import type {
   ObjectUpload,
   ObjectWriter,
   UnfinishedUpload,
+  RangeOptions,
   WaitOptions,
 } from '../../src/engine/ports/object-store.ts';
 import type { RandomSource } from '../../src/engine/ports/random.ts';
@@ -322,7 +323,7 @@ export class FaultyReader<S extends ObjectReader = ObjectReader> implements Obje
     return this.faults.request({ operation: 'get', key, signal: options.signal, effect });
   }
 
-  getRange(key: string, start: number, length: number, options: WaitOptions = {}): Promise<Uint8Array> {
+  getRange(key: string, start: number, length: number, options: RangeOptions = {}): Promise<Uint8Array> {
     const effect = () => this.store.getRange(key, start, length, options);
     return this.faults.request({ operation: 'getRange', key, signal: options.signal, effect });
   }

@@ -115,11 +115,17 @@ class WorkerPool implements LanePool {
   run(lane: number, job: LaneJob): Promise<LaneReply> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const { worker, waiting } = this.#lanes[lane] as Lane;
-    const buffers = (job.buffers ?? []).map(detached);
+    const moved = new Set<ArrayBuffer>();
+    const buffers = (job.buffers ?? []).map((bytes) => {
+      if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
+      const own = detached(bytes);
+      moved.add(own.buffer);
+      return own;
+    });
     const order: LaneOrder = { type: 'job', bytes: sized(job.bytes), buffers };
     return new Promise((resolve, reject) => {
       waiting.push({ resolve, reject });
-      worker.postMessage(order, [...new Set(buffers.map(({ buffer }) => buffer))]);
+      worker.postMessage(order, [...moved]);
     });
   }
 

@@ -11,6 +11,7 @@ import type {
   ObjectUpload,
   ObjectWriter,
   UnfinishedUpload,
+  RangeOptions,
   WaitOptions,
 } from '../../engine/ports/object-store.ts';
 import { HandleCache } from './handle-cache.ts';
@@ -85,20 +86,20 @@ export class DirectoryReader implements ObjectReader, AsyncDisposable {
             details: { key, bytes: object.bytes, bytesMax: options.bytesMax },
           });
         }
-        return await object.read(0, object.bytes, options.signal);
+        return await object.read(0, object.bytes, options);
       } finally {
         await object.close();
       }
     });
   }
 
-  async getRange(key: string, start: number, length: number, options: WaitOptions = {}): Promise<Uint8Array> {
+  async getRange(key: string, start: number, length: number, options: RangeOptions = {}): Promise<Uint8Array> {
     invariant(isCount(start) && isCount(length), 'a range is two whole numbers that are not negative');
     return this.attempt(key, `reading ${length} bytes of ${key}`, options.signal, () =>
       this.handles.use(
         key,
         async () => (await this.#open(key)) ?? missing(key),
-        (object) => object.read(start, length, options.signal),
+        (object) => object.read(start, length, options),
       ),
     );
   }
@@ -348,10 +349,10 @@ class OpenObject {
     this.bytes = bytes;
   }
 
-  /** Exactly `length` bytes in a buffer of their own; E_DAMAGED, before anything is allocated, when there are fewer. */
-  async read(start: number, length: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  /** Exactly `length` bytes in `into` or a buffer of their own; E_DAMAGED, before anything is allocated, when there are fewer. */
+  async read(start: number, length: number, { into: given, signal }: RangeOptions = {}): Promise<Uint8Array> {
     if (start + length > this.bytes) throw this.#tooShort(start, length, this.bytes);
-    const into = newBuffer(length);
+    const into = given ?? newBuffer(length);
     for (let done = 0; done < length; ) {
       throwIfAborted(signal, `reading ${this.#key}`);
       const { bytesRead } = await this.#file.read(into, done, Math.min(length - done, bytesPerCallMax), start + done);

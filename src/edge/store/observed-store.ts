@@ -7,6 +7,7 @@ import type {
   ObjectUpload,
   ObjectWriter,
   UnfinishedUpload,
+  RangeOptions,
   WaitOptions,
 } from '../../engine/ports/object-store.ts';
 
@@ -84,7 +85,7 @@ export class ObservedReader<S extends ObjectReader = ObjectReader> implements Ob
     return bytes;
   }
 
-  async getRange(key: string, start: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
+  async getRange(key: string, start: number, length: number, options?: RangeOptions): Promise<Uint8Array> {
     this.traffic.count('range');
     const bytes = await this.store.getRange(key, start, length, options);
     this.traffic.countRead(bytes.length);

@@ -6,7 +6,7 @@
 /** `kind` and the settings select which pipeline a lane runs; both are structured-cloneable. */
 export interface LaneJob {
   readonly bytes: Uint8Array;
-  /** Further buffers of the job, such as ciphertext to restore from; transferred, not copied. */
+  /** Further buffers of the job, such as ciphertext to restore from; transferred, or shared where their memory is shared. */
   readonly buffers?: readonly Uint8Array[];
 }
 

@@ -9,6 +9,11 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface RangeOptions extends WaitOptions {
+  /** Memory of the caller of just the range's length. The store may read into it, and does nothing to it once it has answered. */
+  readonly into?: Uint8Array;
+}
+
 export interface ObjectInfo {
   readonly key: string;
   readonly bytes: number;
@@ -26,8 +31,8 @@ export interface ListOptions extends WaitOptions {
 export interface ObjectReader {
   /** The whole object, or undefined when there is none. Refuses with E_DAMAGED above `bytesMax`, before allocating. */
   get(key: string, options: WaitOptions & { readonly bytesMax: number }): Promise<Uint8Array | undefined>;
-  /** Exactly `length` bytes; E_DAMAGED when the object is missing or shorter. The buffer belongs to the caller. */
-  getRange(key: string, start: number, length: number, options?: WaitOptions): Promise<Uint8Array>;
+  /** Exactly `length` bytes, in `into` or not; E_DAMAGED when the object is missing or shorter. The buffer belongs to the caller. */
+  getRange(key: string, start: number, length: number, options?: RangeOptions): Promise<Uint8Array>;
   stat(key: string, options?: WaitOptions): Promise<ObjectInfo | undefined>;
   /** Objects whose key starts with `prefix` (which ends with a slash), in ascending order of keys; sees every completed write. */
   list(prefix: string, options?: ListOptions): Promise<readonly ObjectInfo[]>;

@@ -1,18 +1,18 @@
 /**
- * fetch → lane → reply for many batches at once. Memory is bounded: no more ciphertext is in flight than the window allows. The
+ * fetch → lane → reply for many batches at once. Memory is bounded: no more ciphertext is held than the window allows. The
  * window is small at first and grows, up to the budget, only when lanes run out of work while bytes are still on their way:
  * so a slow store gets many requests at once, and a fast one costs no more memory than the lanes can use.
  */
 import type { ObjectReader } from '../ports/object-store.ts';
 import type { Batch, BatchItem } from './batch.ts';
-import { fetchSegments } from './fetch-segments.ts';
 import { type JobReply, readReply } from './restore-job.ts';
 import type { RestoreLanes } from './restore-lanes.ts';
+import { rangeBytesMax, type SegmentClaim, SegmentRanges } from './segment-ranges.ts';
 
 export interface PipelineOptions<Item extends BatchItem> {
   readonly store: ObjectReader;
   readonly lanes: RestoreLanes;
-  /** Ciphertext that may be in flight; a batch larger than this goes alone. */
+  /** Ciphertext that may be on its way or held; a batch larger than this goes alone. */
   readonly bytesMax: number;
   readonly tempPrefix: Uint8Array;
   readonly signal: AbortSignal | undefined;
@@ -20,14 +20,14 @@ export interface PipelineOptions<Item extends BatchItem> {
   readonly onReply: (batch: Batch<Item>, reply: JobReply) => void;
 }
 
-/** What the window begins with, for each lane: the job it works on and the next one. */
-const windowBytesPerLane: number = 3 * 1024 * 1024;
+/** What the window begins with, for each lane: the range it works on and the next one. */
+const windowBytesPerLane: number = 2 * rangeBytesMax;
 const batchesMax = 64;
 
 export class BatchPipeline<Item extends BatchItem> {
   readonly #options: PipelineOptions<Item>;
   readonly #running = new Set<Promise<void>>();
-  #bytes = 0;
+  readonly #ranges: SegmentRanges;
   #window: number;
   /** Jobs that lanes have. */
   #jobs = 0;
@@ -36,26 +36,27 @@ export class BatchPipeline<Item extends BatchItem> {
 
   constructor(options: PipelineOptions<Item>) {
     this.#options = options;
+    const { store, lanes, signal } = options;
+    this.#ranges = new SegmentRanges({ store, memory: lanes.memory, signal });
     this.#window = firstWindow(options);
   }
 
   /** Resolves when the batch is under way; rejects with the first failure of any batch. The batch is released in any case. */
   async submit(batch: Batch<Item>, kind: number): Promise<void> {
+    const ranges = this.#ranges;
+    const claim = ranges.claim(batch.segments);
     try {
-      const plan = batch.plan();
       const { signal } = this.#options;
-      while (this.#running.size > 0 && this.#isFull(plan.bytes)) await Promise.race(this.#running);
+      while (this.#isFull(claim) && this.#running.size > 0) await Promise.race(this.#running);
       this.#throwIfFailed();
       signal?.throwIfAborted();
-      this.#bytes += plan.bytes;
+      ranges.read(claim, this.#window);
       const temps = { prefix: this.#options.tempPrefix, first: this.#temps };
       this.#temps += batch.count;
-      const running = this.#run(batch, kind, plan, temps).finally(() => {
-        this.#bytes -= plan.bytes;
-        this.#running.delete(running);
-      });
+      const running = this.#run(batch, kind, claim, temps).finally(() => this.#running.delete(running));
       this.#running.add(running);
     } catch (error) {
+      ranges.release(claim);
       batch.release();
       throw error;
     }
@@ -70,8 +71,10 @@ export class BatchPipeline<Item extends BatchItem> {
     else if (this.#jobs > lanes.count) this.#window = Math.max(firstWindow(this.#options), 0.9 * this.#window);
   }
 
-  #isFull(moreBytes: number): boolean {
-    return this.#running.size >= batchesMax || this.#bytes + moreBytes > this.#window;
+  /** While every lane has its next job, a large range later is better than a small one now. */
+  #isFull({ bytes, bytesWished }: SegmentClaim): boolean {
+    const busy = this.#jobs > this.#options.lanes.count;
+    return this.#running.size >= batchesMax || !this.#ranges.makeRoom(busy ? bytesWished : bytes, this.#window);
   }
 
   /** Number that no temporary name of a batch has. */
@@ -104,17 +107,17 @@ export class BatchPipeline<Item extends BatchItem> {
   async #run(
     batch: Batch<Item>,
     kind: number,
-    plan: Parameters<typeof fetchSegments>[0],
+    claim: SegmentClaim,
     temps: { readonly prefix: Uint8Array; readonly first: number },
   ): Promise<void> {
     try {
-      const { store, lanes, signal, onReply } = this.#options;
-      const fetched = await fetchSegments(plan, store, signal);
+      const { lanes, onReply } = this.#options;
+      const fetched = await this.#ranges.segments(claim);
       if (this.#failed !== undefined) return;
       const job = batch.encode(kind, fetched.segments, temps);
       this.#jobs++;
       try {
-        const reply = lanes.run(job, fetched.buffers, plan.bytes + batch.plainBytes + batch.count * 8192);
+        const reply = lanes.run(job, fetched.buffers, batch.storedBytes + batch.plainBytes + batch.count * 8192);
         onReply(batch, readReply(reply instanceof Uint8Array ? reply : await reply));
       } finally {
         this.#jobs--;
@@ -123,6 +126,7 @@ export class BatchPipeline<Item extends BatchItem> {
     } catch (error) {
       this.#failed ??= { error };
     } finally {
+      this.#ranges.release(claim);
       batch.release();
     }
   }

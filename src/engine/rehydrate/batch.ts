@@ -4,9 +4,8 @@ import type { ContentItem, EntryMeta, Hole, Place, XattrValue } from '../model/e
 import { invariant } from '../model/errors.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
 import type { OpenedPack, PackDirectory } from '../tree/pack-directory.ts';
-import type { FetchPlan, WantedSegment } from './fetch-segments.ts';
-import { planFetch } from './fetch-segments.ts';
 import { encodeJob, itemKind, type SegmentBytes, writeContent, writeHoles, writeMeta } from './restore-job.ts';
+import type { WantedSegment } from './segment-ranges.ts';
 
 /** What a file's turn in a batch belongs to; released when the batch is done. */
 export interface Held {
@@ -122,10 +121,6 @@ export class Batch<Item extends BatchItem> {
     w.varint(content.length);
     writeContent(w, content, (chunk) => this.#number(chunk.place));
     this.#addItem(item, held);
-  }
-
-  plan(): FetchPlan {
-    return planFetch(this.#segments);
   }
 
   encode(

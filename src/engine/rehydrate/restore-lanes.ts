@@ -2,6 +2,7 @@
 import { invariant } from '../model/errors.ts';
 import type { LanePool, LaneStarter } from '../ports/lanes.ts';
 import { type RehydrateLanePorts, type RehydrateLaneSettings, RestoreJobRunner } from './rehydrate-lane.ts';
+import { SharedMemory } from './shared-memory.ts';
 
 /** Up to this much a thread costs more than it gives. */
 const soloBytesMax: number = 12 * 1024 * 1024;
@@ -21,6 +22,8 @@ export interface RestoreLanesOptions extends RehydrateLanePorts {
 export class RestoreLanes {
   readonly #options: RestoreLanesOptions;
   readonly count: number;
+  /** For buffers of jobs. */
+  readonly memory: SharedMemory = new SharedMemory();
   readonly #load: number[];
   #runner: RestoreJobRunner | undefined;
   #pool: Promise<LanePool> | undefined;

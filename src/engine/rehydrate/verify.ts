@@ -26,11 +26,11 @@ import { locationIn, named, type OpenedPack } from '../tree/pack-directory.ts';
 import type { SegmentSource } from '../tree/segment-source.ts';
 import { getEntry } from '../tree/tree-reader.ts';
 import { type DamageReport, DamageTally, placeOf } from './damage.ts';
-import { type FetchPlan, fetchSegments, planFetch, type WantedSegment } from './fetch-segments.ts';
 import { FilePlanner, type PlannedFile } from './file-planner.ts';
 import { encodeJob, jobKind, readReply } from './restore-job.ts';
 import { RestoreLanes } from './restore-lanes.ts';
 import { type RestoreSource, segmentsOf } from './restore-source.ts';
+import { type SegmentClaim, SegmentRanges, type WantedSegment } from './segment-ranges.ts';
 import { plainXattrs } from './volume-restore.ts';
 import { walkTree } from './walk-tree.ts';
 
@@ -129,8 +129,8 @@ class Verification {
   readonly #damage = new DamageTally();
   readonly #lanes: RestoreLanes;
   readonly #segments: SegmentSource;
+  readonly #ranges: SegmentRanges;
   readonly #opening = new Set<Promise<void>>();
-  #openingBytes = 0;
   #failed: { readonly error: unknown } | undefined;
   #packs = 0;
   #segmentCount = 0;
@@ -163,12 +163,13 @@ class Verification {
       fileCount: totals.files,
       bytes: totals.bytes,
     });
+    this.#ranges = new SegmentRanges({ store: ports.store, memory: this.#lanes.memory, signal: options.signal });
   }
 
   async run(): Promise<VerifyOutcome> {
     const { body, access, packs } = this.#source;
     for (const entry of packs) await this.#pack(entry);
-    await this.#opened(0);
+    await this.#opened();
     const roots = body.volumes.map(({ name, root }) => ({ name, id: root.id }));
     if (!equalBytes(setRoot(access.keys, roots), body.setRoot)) {
       throw new HoldfastError('E_HOSTILE', 'the root of the set is not that of its volumes');
@@ -246,39 +247,52 @@ class Verification {
   }
 
   async #open(pack: OpenedPack, wanted: readonly WantedSegment[]): Promise<void> {
-    const plan = planFetch(wanted);
-    await this.#opened(Math.max(1, this.#settings.inFlightBytes - plan.bytes));
-    this.#openingBytes += plan.bytes;
-    const opening = this.#openNow(pack, plan).finally(() => {
-      this.#openingBytes -= plan.bytes;
+    const ranges = this.#ranges;
+    const claim = ranges.claim(wanted);
+    try {
+      const { inFlightBytes } = this.#settings;
+      while (!ranges.makeRoom(claim.bytes, inFlightBytes) && this.#opening.size > 0) await Promise.race(this.#opening);
+      this.#throwIfFailed();
+      ranges.read(claim, inFlightBytes);
+    } catch (error) {
+      ranges.release(claim);
+      throw error;
+    }
+    const opening = this.#openNow(pack, claim).finally(() => {
+      ranges.release(claim);
       this.#opening.delete(opening);
     });
     this.#opening.add(opening);
   }
 
   /** Never rejects. */
-  async #openNow(pack: OpenedPack, plan: FetchPlan): Promise<void> {
+  async #openNow(pack: OpenedPack, claim: SegmentClaim): Promise<void> {
     try {
-      const { segments, buffers } = await fetchSegments(plan, this.#ports.store, this.#signal);
+      const { segments, buffers } = await this.#ranges.segments(claim);
+      const bytes = segments.reduce((sum, { location }) => sum + location.length, 0);
       const job = encodeJob(jobKind.open, [pack], segments, { prefix: emptyBytes, first: 0 }, 0, emptyBytes);
-      const reply = readReply(await this.#lanes.run(job, buffers, plan.bytes));
+      const reply = readReply(await this.#lanes.run(job, buffers, bytes));
       for (const { segment, text } of reply.notes) {
-        const number = plan.wanted[segment]?.number;
+        const number = claim.wanted[segment]?.number;
         const place = { key: pack.key, pack: pack.name, segment: number, why: text };
         this.#damage.add(place, undefined);
       }
       this.#segmentCount += segments.length;
-      this.#storedBytes += plan.bytes;
+      this.#storedBytes += bytes;
       this.#report('packs');
     } catch (error) {
       this.#failed ??= { error };
     }
   }
 
-  /** Waits until at most so many bytes are being opened. */
-  async #opened(bytesMax: number): Promise<void> {
-    while (this.#opening.size > 0 && (this.#openingBytes > bytesMax || bytesMax === 0))
-      await Promise.race(this.#opening);
+  /** Waits until nothing is being opened any more, and gives up what was held for it. */
+  async #opened(): Promise<void> {
+    while (this.#opening.size > 0) await Promise.all(this.#opening);
+    this.#ranges.makeRoom(0, 0);
+    this.#throwIfFailed();
+  }
+
+  #throwIfFailed(): void {
     if (this.#failed !== undefined) throw this.#failed.error;
   }
 

@@ -2,71 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import type { ObjectReader } from '../../../src/engine/ports/object-store.ts';
-import { fetchSegments, planFetch, type WantedSegment } from '../../../src/engine/rehydrate/fetch-segments.ts';
 import { pathGlobs } from '../../../src/engine/rehydrate/selection.ts';
-import type { OpenedPack } from '../../../src/engine/tree/pack-directory.ts';
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
 import { lanesOf, restore } from '../../support/restore-fixture.ts';
 
 const mib = 1024 * 1024;
-
-function segment(key: string, start: number, length: number, number = 0): WantedSegment {
-  const pack = { name: key, bytes: undefined } as OpenedPack;
-  return { number, location: { key, start, length, plainBytes: length, kind: 'data', pack } };
-}
-
-describe('a plan of ranges', () => {
-  const rangesOf = (wanted: readonly WantedSegment[]): (readonly [string, number, number])[] =>
-    planFetch(wanted).ranges.map(({ key, start, end }) => [key, start, end - start]);
-
-  it('reads neighbours together, in order, also over small gaps', () => {
-    const wanted = [segment('p', 500_000, 1000), segment('p', 0, 1000), segment('p', 1000, 1000)];
-    expect(rangesOf(wanted)).toEqual([['p', 0, 501_000]]);
-  });
-
-  it('reads apart what lies far apart, in other objects, or is too much for one range', () => {
-    expect(rangesOf([segment('p', 0, 10), segment('p', 10 + mib, 10)])).toHaveLength(2);
-    expect(rangesOf([segment('p', 0, 10), segment('q', 10, 10)])).toHaveLength(2);
-    const many = Array.from({ length: 9 }, (_, i) => segment('p', i * mib, mib));
-    expect(rangesOf(many).map(([, , length]) => length)).toEqual([4 * mib, 4 * mib, mib]);
-    expect(planFetch(many).bytes).toBe(9 * mib);
-  });
-});
-
-describe('fetching', () => {
-  it('gives each segment its bytes, whatever order they were asked in', async () => {
-    const store = new MemoryStore();
-    const object = Uint8Array.from({ length: 3000 }, (_, i) => i % 251);
-    await store.create('p', object);
-    const wanted = [segment('p', 2000, 100), segment('p', 100, 50), segment('p', 0, 10)];
-    const { segments, buffers } = await fetchSegments(planFetch(wanted), store, undefined);
-    for (const [i, { buffer, start, location }] of segments.entries()) {
-      const { start: from, length } = (wanted[i] as WantedSegment).location;
-      expect((buffers[buffer] as Uint8Array).subarray(start, start + location.length)).toEqual(
-        object.subarray(from, from + length),
-      );
-    }
-  });
-
-  it('loses only what the store has lost', async () => {
-    const store = new MemoryStore();
-    await store.create('p', new Uint8Array(1000).fill(1));
-    const wanted = [segment('p', 0, 500), segment('p', 900, 500), segment('gone', 0, 5), segment('p', 500, 100)];
-    const { segments, buffers } = await fetchSegments(planFetch(wanted), store, undefined);
-    const there = segments.map(({ buffer }) => (buffers[buffer] as Uint8Array).length > 0);
-    expect(there).toEqual([true, false, false, true]);
-  });
-
-  it('fails with the store when the store fails', async () => {
-    const store = new MemoryStore();
-    const control = new AbortController();
-    control.abort();
-    await expect(fetchSegments(planFetch([segment('p', 0, 5)]), store, control.signal)).rejects.toMatchObject({
-      code: 'E_ABORTED',
-    });
-  });
-});
 
 /** Answers late, and tells how many bytes were asked for at once. */
 class SlowReader implements ObjectReader {
@@ -74,6 +15,7 @@ class SlowReader implements ObjectReader {
   readonly #turns: number;
   requests = 0;
   bytes = 0;
+  largest = 0;
   outstanding = 0;
   mostOutstanding = 0;
 
@@ -89,6 +31,7 @@ class SlowReader implements ObjectReader {
   getRange: ObjectReader['getRange'] = async (key, start, length, options) => {
     this.requests++;
     this.bytes += length;
+    this.largest = Math.max(this.largest, length);
     this.outstanding += length;
     this.mostOutstanding = Math.max(this.mostOutstanding, this.outstanding);
     for (let i = 0; i < this.#turns; i++) await new Promise((resolve) => setImmediate(resolve));
@@ -97,28 +40,28 @@ class SlowReader implements ObjectReader {
   };
 }
 
+const noise = (bytes: number, seed: number): Uint8Array => {
+  let state = Math.imul(seed + 1, 0x9e3779b1) | 1;
+  return Uint8Array.from({ length: bytes }, () => {
+    state = Math.imul(state, 0x01000193) ^ (state >>> 15);
+    return state & 0xff;
+  });
+};
+
+const pod = (async () => {
+  const clock = new ManualClock();
+  const disk = new MemoryFileSystem({ clock });
+  for (let d = 0; d < 60; d++) {
+    disk.mkdir(`src/d${d}`);
+    for (let i = 0; i < 30; i++) disk.writeFile(`src/d${d}/f${i}`, noise(8000, d * 30 + i));
+  }
+  clock.ms += 60_000;
+  const made = await Pod.start({ files: new MemoryFileTree(disk), clock, store: new MemoryStore() });
+  await made.capture({ path: 'src', inlineBytesMax: 0, packBytesTarget: 3 * mib });
+  return { made, expected: disk.describe('src') };
+})();
+
 describe('a restore', () => {
-  const noise = (bytes: number, seed: number): Uint8Array => {
-    let state = Math.imul(seed + 1, 0x9e3779b1) | 1;
-    return Uint8Array.from({ length: bytes }, () => {
-      state = Math.imul(state, 0x01000193) ^ (state >>> 15);
-      return state & 0xff;
-    });
-  };
-
-  const pod = (async () => {
-    const clock = new ManualClock();
-    const disk = new MemoryFileSystem({ clock });
-    for (let d = 0; d < 60; d++) {
-      disk.mkdir(`src/d${d}`);
-      for (let i = 0; i < 30; i++) disk.writeFile(`src/d${d}/f${i}`, noise(8000, d * 30 + i));
-    }
-    clock.ms += 60_000;
-    const made = await Pod.start({ files: new MemoryFileTree(disk), clock, store: new MemoryStore() });
-    await made.capture({ path: 'src', inlineBytesMax: 0, packBytesTarget: 3 * mib });
-    return { made, expected: disk.describe('src') };
-  })();
-
   const run = async (turns: number, inFlightBytes: number): Promise<SlowReader> => {
     const { made, expected } = await pod;
     const disk = new MemoryFileSystem();
@@ -146,6 +89,38 @@ describe('a restore', () => {
     const slow = await run(200, 32 * mib);
     expect(slow.mostOutstanding).toBeGreaterThan(small.mostOutstanding);
     expect(slow.mostOutstanding).toBeLessThanOrEqual(32 * mib);
+  });
+});
+
+describe('a damaged segment', () => {
+  it('costs only its files, though others came in the same range', async () => {
+    const { made, expected } = await pod;
+    const store = new MemoryStore();
+    const packs: string[] = [];
+    for (const { key, bytes } of await made.store.list('v1/')) {
+      if (key.includes('/pk/')) packs.push(key);
+      await store.create(key, (await made.store.get(key, { bytesMax: bytes })) as Uint8Array);
+    }
+    const [key] = packs.sort();
+    const bytes = (await store.get(key as string, { bytesMax: 100 * mib })) as Uint8Array;
+    // In the middle of the first pack, of which several segments come at once.
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1;
+    await store.delete(key as string);
+    await store.create(key as string, bytes);
+    const disk = new MemoryFileSystem();
+    const files = new MemoryFileTree(disk);
+    const slow = new SlowReader(store, 20);
+    const { access, lineage } = made;
+    const request = { store: slow, access, lineage, files, path: 'out', laneCount: 2, lanes: lanesOf(files) };
+    const error = await restore(request).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'E_DAMAGED' });
+    expect(slow.largest).toBeGreaterThan(2 * mib);
+    const restored = new Set(disk.describe('out'));
+    const lost = expected.filter((line) => !restored.has(line));
+    expect(lost.length).toBeGreaterThan(0);
+    // A segment of 1 MiB holds about 130 files of 8000 bytes.
+    expect(lost.length).toBeLessThan(140);
+    expect(restored.size).toBe(expected.length - lost.length);
   });
 });
 

@@ -28,20 +28,19 @@ export class HedgedReads {
   }
 
   /**
-   * Runs `read`, perhaps twice; `bytes` is what it reads. The signal that `read` is given fires when its answer is not needed
-   * any more, or when `signal` fires. Throws what the read throws that fails last.
+   * Runs `read`, perhaps twice, the second time with `again`; `bytes` is what it reads. The signal that `read` is given fires
+   * when its answer is not needed any more, or when `signal` fires; both have ended when this does. Throws what the read throws that fails last.
    */
   async run<T>(
     bytes: number,
     signal: AbortSignal | undefined,
-    read: (signal: AbortSignal | undefined) => Promise<T>,
+    read: (signal: AbortSignal | undefined, again: boolean) => Promise<T>,
   ): Promise<T> {
     const durations = this.#durations[classBounds.findIndex((bound) => bytes <= bound)] as number[];
     this.#tokens = Math.min(tokensMax, this.#tokens + shareMax);
     const startMs = this.#clock.monotonicMs();
     const delayMs = slowAfterMs(durations);
-    const value =
-      delayMs === undefined ? await read(signal) : await this.#hedged(delayMs, signal, (first) => read(first));
+    const value = delayMs === undefined ? await read(signal, false) : await this.#hedged(delayMs, signal, read);
     durations.push(this.#clock.monotonicMs() - startMs);
     if (durations.length > durationsKept) durations.shift();
     return value;
@@ -50,31 +49,34 @@ export class HedgedReads {
   async #hedged<T>(
     delayMs: number,
     signal: AbortSignal | undefined,
-    read: (signal: AbortSignal) => Promise<T>,
+    read: (signal: AbortSignal, again: boolean) => Promise<T>,
   ): Promise<T> {
     const ended = new AbortController();
     const within = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
+    const early = new AbortController();
+    const first = settled(read(within, false)).then((result) => {
+      early.abort(answered);
+      return result;
+    });
+    const slow = this.#clock.wait(delayMs, { signal: early.signal }).then(
+      () => undefined,
+      () => undefined,
+    );
+    const result = await Promise.race([first, slow]);
+    if (result !== undefined || within.aborted || !this.#mayAskTwice()) return open(result ?? (await first));
+    this.#twice += 1;
+    this.#tokens -= 1;
+    const second = settled(read(within, true));
     try {
-      const first = settled(read(within));
-      const slow = this.#clock.wait(delayMs, { signal: within }).then(
-        () => undefined,
-        () => undefined,
-      );
-      const early = await Promise.race([first, slow]);
-      if (early !== undefined || within.aborted || !this.#mayAskTwice()) return open(early ?? (await first));
-      this.#twice += 1;
-      this.#tokens -= 1;
-      try {
-        const second = settled(read(within));
-        const winner = await Promise.race([first, second]);
-        if (winner.ok) return winner.value;
-        const [a, b] = await Promise.all([first, second]);
-        return open(a.ok ? a : b);
-      } finally {
-        this.#twice -= 1;
-      }
+      const winner = await Promise.race([first, second]);
+      if (winner.ok) return winner.value;
+      const [a, b] = await Promise.all([first, second]);
+      return open(a.ok ? a : b);
     } finally {
-      ended.abort();
+      ended.abort(answered);
+      // Nobody writes to the memory of an answer that was given.
+      await Promise.all([first, second]);
+      this.#twice -= 1;
     }
   }
 
@@ -82,6 +84,9 @@ export class HedgedReads {
     return this.#tokens >= 1 && this.#twice < twiceAtOnceMax;
   }
 }
+
+/** Made once: an error for each read costs more than the rest of this. */
+const answered = new Error('the answer is there');
 
 /** After how long a read is slow; undefined while nobody knows. */
 function slowAfterMs(durations: readonly number[]): number | undefined {

@@ -18,6 +18,7 @@ import type {
   ObjectSweeper,
   ObjectUpload,
   ObjectWriter,
+  RangeOptions,
   UnfinishedUpload,
   WaitOptions,
 } from '../../../engine/ports/object-store.ts';
@@ -67,10 +68,10 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
     return found;
   }
 
-  async getRange(key: string, start: number, length: number, options: WaitOptions = {}): Promise<Uint8Array> {
+  async getRange(key: string, start: number, length: number, options: RangeOptions = {}): Promise<Uint8Array> {
     invariant(isCount(start) && isCount(length), 'a range is two whole numbers that are not negative');
     checkObjectKey(key);
-    const { signal } = options;
+    const { signal, into } = options;
     if (length === 0) {
       // HTTP has no empty ranges.
       const info = await this.stat(key, options);
@@ -79,8 +80,9 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
       return new Uint8Array();
     }
     const doing = `reading ${length} bytes of ${key}`;
-    const found = await this.#hedged.run(length, signal, (within) =>
-      this.#read(key, doing, within, { start, length }, () => {}),
+    const found = await this.#hedged.run(length, signal, (within, again) =>
+      // What is asked for twice may be written twice.
+      this.#read(key, doing, within, { start, length, into: again ? undefined : into }, () => {}),
     );
     if (found === undefined) throw missing(key);
     return found;
@@ -170,17 +172,17 @@ export class S3Reader implements ObjectReader, AsyncDisposable {
     key: string,
     doing: string,
     signal: AbortSignal | undefined,
-    range: { readonly start: number; readonly length: number } | undefined,
+    range: { readonly start: number; readonly length: number; readonly into?: Uint8Array | undefined } | undefined,
     check: (bytes: number) => void,
   ): Promise<Uint8Array | undefined> {
     throwIfAborted(signal, doing);
     const { client, policy } = this.connection;
     const place = this.connection.at(key);
     const start = range?.start ?? 0;
-    let target: Uint8Array | undefined;
+    let target = range?.into;
     let at = 0;
     return await policy.run({ doing, intent: 'read', signal, details: { key } }, async () => {
-      if (target !== undefined && at === target.length) return target;
+      if (target !== undefined && at > 0 && at === target.length) return target;
       // `start + length` may be beyond what a number holds exactly; servers cut the end at the object's.
       const end = range === undefined ? '' : String(BigInt(range.start) + BigInt(range.length) - 1n);
       const ranged = range !== undefined || at > 0;

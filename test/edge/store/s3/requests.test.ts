@@ -15,7 +15,7 @@ import { FaultProxy, type ProxiedRequest } from '../../../support/fault-proxy.ts
 import { MemoryFileSystem, MemoryFileTree } from '../../../support/memory-file-tree.ts';
 
 /** Ranges of a large restore depend on how the lanes come along. */
-const largeRangesMax = 24;
+const largeRangesMax = 18;
 const prefix = 'some/prefix';
 
 type Counts = Record<string, number | string>;
