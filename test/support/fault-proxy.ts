@@ -59,6 +59,9 @@ export class FaultProxy implements AsyncDisposable {
   /** What bodies of all requests may have together in each direction, of a network that is slow. */
   bytesPerSecond: number = Number.POSITIVE_INFINITY;
   readonly #freeMs = { up: 0, down: 0 };
+  /** Most requests at a time that have come and not been answered; set it to 0 to begin anew. */
+  atOnceMax = 0;
+  #atOnce = 0;
   #gone = false;
   readonly #port: number;
   /** When one side breaks, the other is broken too: a client must see it, not wait. */
@@ -128,6 +131,11 @@ export class FaultProxy implements AsyncDisposable {
     const { method = 'GET', url = '/', headers } = request;
     const seen: ProxiedRequest = { method, url, headers, number: this.requests.length + 1 };
     this.requests.push(seen);
+    this.#atOnce += 1;
+    this.atOnceMax = Math.max(this.atOnceMax, this.#atOnce);
+    response.once('close', () => {
+      this.#atOnce -= 1;
+    });
     const fault = this.rule(seen);
     if (asks && fault === undefined) {
       await this.#answer(response, await this.#passOn(request, (sent) => this.#whenWanted(sent, request, response)));
@@ -187,7 +195,7 @@ export class FaultProxy implements AsyncDisposable {
   async #received(request: IncomingMessage, enough: number = Number.POSITIVE_INFINITY): Promise<Buffer> {
     const pieces: Buffer[] = [];
     let bytes = 0;
-    for await (const piece of request as AsyncIterable<Buffer>) {
+    for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       pieces.push(piece);
       bytes += piece.length;
       this.receivedBytes += piece.length;

@@ -155,6 +155,7 @@ describe.each(names)('a bad network before %s', (name) => {
       ['came to the server with a bit changed', { kind: 'corrupt' }],
       ['was answered with SlowDown', { kind: 'answer', status: 503, code: 'SlowDown' }],
       ['never got an answer', { kind: 'stall' }],
+      ['was reset while it was sent', { kind: 'reset', bytes: 1 }],
     ])('that %s is settled as created', async (_how, fault) => {
       plant(fault, 'PUT');
       expect(await writer.create('v1/a', text('ours'))).toBe('created');
@@ -280,6 +281,7 @@ describe.each(names)('a bad network before %s', (name) => {
       ['part', 'PUT', /partNumber=2/, { kind: 'lose-reply' }],
       ['part', 'PUT', /partNumber=2/, { kind: 'corrupt' }],
       ['part', 'PUT', /partNumber=3/, { kind: 'stall' }],
+      ['part', 'PUT', /partNumber=2/, { kind: 'reset', bytes: 3 * mebibyte }],
       ['completion', 'POST', /uploadId/, { kind: 'drop' }],
       ['completion', 'POST', /uploadId/, { kind: 'lose-reply' }],
       ['completion', 'POST', /uploadId/, { kind: 'answer', status: 500, code: 'InternalError', after: true }],
@@ -328,6 +330,70 @@ describe.each(names)('a bad network before %s', (name) => {
       await small.append(text('small'));
       expect(await small.commit()).toBe('created');
     });
+  });
+
+  describe('a network that is slow', () => {
+    const content = new Uint8Array(randomBytes(20 * mebibyte));
+
+    test('to answer, at times more than at others, costs time and nothing else', async () => {
+      let number = 0;
+      // Of 20 ms or up to 400, below what counts as no progress.
+      proxy.rule = () => ({ kind: 'delay', ms: 20 + ((number++ * 131) % 8 === 0 ? 380 : 0) });
+      const created = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => writer.create(`v1/a${i}`, content.subarray(0, 1000 + i))),
+      );
+      expect(created).toEqual(Array(20).fill('created'));
+      const upload = await writer.beginUpload('v1/p/a');
+      await upload.append(content);
+      expect(await upload.commit()).toBe('created');
+      const starts = Array.from({ length: 20 }, (_, i) => i * mebibyte);
+      const ranges = await Promise.all(starts.map((start) => writer.getRange('v1/p/a', start, mebibyte)));
+      expect(Buffer.compare(Buffer.concat(ranges), content)).toBe(0);
+      expect(notices).toEqual([]);
+      expect(proxy.count('PUT')).toBe(23);
+    });
+
+    test('to carry much is waited for as long as something comes, and sends nothing twice', async () => {
+      await direct.create('v1/large', content);
+      proxy.bytesPerSecond = 8 * mebibyte;
+      const startedMs = performance.now();
+      const found = await writer.get('v1/large', { bytesMax: content.length });
+      expect(Buffer.compare(found!, content)).toBe(0);
+      // Longer than an attempt without progress may take: 1 s.
+      expect(performance.now() - startedMs).toBeGreaterThan(2000);
+      proxy.bytesPerSecond = 32 * mebibyte;
+      const upload = await writer.beginUpload('v1/p/a');
+      await upload.append(content);
+      expect(await upload.commit()).toBe('created');
+      expect(proxy.receivedBytes).toBeLessThan(content.length + mebibyte);
+      expect(notices).toEqual([]);
+    });
+  });
+
+  test('a server that asks for fewer requests gets fewer at a time, and more again when it stops asking', async () => {
+    await direct.create('v1/a', text('a few bytes'));
+    /** The most requests at a time that the server sees of so many. */
+    const burst = async (count: number): Promise<number> => {
+      proxy.atOnceMax = 0;
+      await Promise.all(Array.from({ length: count }, () => writer.get('v1/a', { bytesMax: 20 })));
+      return proxy.atOnceMax;
+    };
+    const slow: Fault = { kind: 'delay', ms: 20 };
+    proxy.rule = () => slow;
+    const before = await burst(64);
+    // Every second one is refused for so long that it counts more than once: a second at the least is between two times.
+    const endMs = performance.now() + 2500;
+    const refused: Fault = { kind: 'answer', status: 503, code: 'SlowDown' };
+    proxy.rule = ({ number }) => (performance.now() < endMs && number % 2 === 0 ? refused : slow);
+    while (performance.now() < endMs) await burst(8);
+    // Few enough that it cannot grow back meanwhile.
+    const after = await burst(16);
+    expect(new Set(notices.map(({ reason }) => reason))).toEqual(new Set(['SlowDown']));
+    expect(after).toBeLessThanOrEqual(before / 2);
+    const refusals = notices.length;
+    for (let round = 0; round < 5; round++) await burst(64);
+    expect(await burst(64)).toBeGreaterThan(1.5 * after);
+    expect(notices).toHaveLength(refusals);
   });
 
   describe('a signal', () => {
