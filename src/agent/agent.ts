@@ -44,7 +44,14 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   });
   deadline.signal.addEventListener('abort', () => control.wake.call());
   const run = new AgentRun(parts, state, log, control, deadline);
-  await using _api = await serveApi({ state, control, status: () => run.status() }, settings.socketPath);
+  const { residentBytes, token } = parts;
+  await using _api = await serveApi(
+    { state, control, status: () => run.status(), residentBytes },
+    {
+      socketPath: settings.socketPath,
+      port: settings.port === undefined ? undefined : { number: settings.port, token },
+    },
+  );
   state.receipt = await lastReceipt(parts);
   log.info('started', {
     version: settings.version,

@@ -1,4 +1,7 @@
-/** The local API: fastify on the agent's socket. Whoever can open the socket may ask; what they send is not trusted. */
+/**
+ * The local API: fastify on the agent's socket, and on a port of the loopback interface where one was asked for. Whoever can open the
+ * socket may ask; at the port a token is needed, since every process of the pod reaches it. What is sent is not trusted.
+ */
 import Fastify, { type FastifyInstance } from 'fastify';
 import { agentBodyBytesMax, agentRoutes, type AgentStatus } from '../contract/agent-api.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
@@ -14,6 +17,13 @@ export interface ApiParts {
   readonly control: Control;
   /** The status, after a look at what is unsaved. */
   readonly status: () => Promise<AgentStatus>;
+  readonly residentBytes: () => number;
+}
+
+export interface ApiPlaces {
+  readonly socketPath: string;
+  /** On 127.0.0.1, for those who give the token; read again for each request, so that it can be replaced. */
+  readonly port?: { readonly number: number; readonly token: () => Promise<string | undefined> } | undefined;
 }
 
 const noBody = { type: ['object', 'null'], maxProperties: 0 } as const;
@@ -28,18 +38,46 @@ const pauseBody = {
   additionalProperties: false,
 } as const;
 
-/** Serves until disposed of. E_STATE_DIR when the socket cannot be made. */
-export async function serveApi(parts: ApiParts, socketPath: string): Promise<AsyncDisposable> {
-  const api = createApi(parts);
+/** Serves until disposed of. E_STATE_DIR when the socket cannot be made, E_USAGE when the port is taken. */
+export async function serveApi(parts: ApiParts, { socketPath, port }: ApiPlaces): Promise<AsyncDisposable> {
+  await using served = new AsyncDisposableStack();
+  const onSocket = createApi(parts);
+  served.defer(() => onSocket.close());
   try {
-    await api.listen({ path: socketPath });
+    await onSocket.listen({ path: socketPath });
   } catch (cause) {
     throw new HoldfastError('E_STATE_DIR', `cannot listen on ${socketPath}`, { cause });
   }
-  return { [Symbol.asyncDispose]: () => api.close() };
+  if (port !== undefined) {
+    const onPort = createApi(parts);
+    served.defer(() => onPort.close());
+    onPort.addHook('onRequest', async (request, reply) => {
+      const token = await port.token();
+      const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
+      if (token === undefined || given === undefined || !sameText(given, token)) {
+        return await reply
+          .code(401)
+          .header('www-authenticate', 'Bearer')
+          .send({ message: 'the token is missing or wrong' });
+      }
+    });
+    try {
+      await onPort.listen({ host: '127.0.0.1', port: port.number });
+    } catch (cause) {
+      throw new HoldfastError('E_USAGE', `cannot listen on port ${port.number} of 127.0.0.1`, { cause });
+    }
+  }
+  return served.move();
 }
 
-function createApi({ state, control, status }: ApiParts): FastifyInstance {
+/** In a time that does not tell how much of it was right. */
+function sameText(given: string, expected: string): boolean {
+  let differs = given.length ^ expected.length;
+  for (let at = 0; at < given.length; at++) differs |= given.charCodeAt(at) ^ expected.charCodeAt(at % expected.length);
+  return differs === 0;
+}
+
+function createApi({ state, control, status, residentBytes }: ApiParts): FastifyInstance {
   const api = Fastify({
     bodyLimit: agentBodyBytesMax,
     requestTimeout: requestMsMax,
@@ -47,13 +85,23 @@ function createApi({ state, control, status }: ApiParts): FastifyInstance {
     // What is wrong is refused, not made to fit.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
-  const { status: statusRoute, progress, receipt, notify, checkpoint, pause, resume } = agentRoutes;
+  const { status: statusRoute, progress, receipt, health, metrics, notify, checkpoint, pause, resume } = agentRoutes;
 
   api.get(statusRoute.path, () => status());
   api.get(progress.path, async (_request, reply) => reply.send(state.capture ?? null));
   api.get(receipt.path, async (_request, reply) =>
     state.receipt === null ? reply.code(404).send({ message: 'nothing was restored' }) : reply.send(state.receipt),
   );
+  api.get(health.path, async (_request, reply) => {
+    const found = state.health();
+    return await reply.code(found.healthy ? 200 : 503).send(found);
+  });
+  let render: (() => Promise<string>) | undefined;
+  api.get(metrics.path, async (_request, reply) => {
+    const { createMetrics, metricsContentType } = await import('./metrics.ts');
+    render ??= createMetrics(state, residentBytes);
+    return await reply.header('content-type', metricsContentType).send(await render());
+  });
   api.post(notify.path, { schema: { body: noBody } }, async (_request, reply) => {
     control.notify();
     return reply.code(202).send({});

@@ -44,6 +44,10 @@ export interface AgentParts {
   readonly holderName: string;
   /** Where the reason of an end is left for the kubelet; nothing where there is no such place. */
   writeTerminationMessage(text: string): unknown;
+  /** What those have to give who ask at the port; undefined where it cannot be read, and then nobody may. */
+  token(): Promise<string | undefined>;
+  /** Resident memory of this process. */
+  residentBytes(): number;
   /** One line of the log. */
   writeLog(line: string): void;
 }

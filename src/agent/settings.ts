@@ -21,6 +21,8 @@ export interface AgentSettings {
   readonly graceMs: number;
   /** Where the socket is made. */
   readonly socketPath: string;
+  /** On 127.0.0.1, beside the socket. */
+  readonly port: number | undefined;
   readonly logLevel: LogLevel;
   readonly capture: Omit<CaptureSettings, 'volumes' | 'carried' | 'final' | 'quiesced' | 'commitUnchanged'>;
 }

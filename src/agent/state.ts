@@ -1,5 +1,6 @@
 /** What an agent knows of itself, in one place: the loop writes it, the API and the metrics read it. */
 import type {
+  AgentHealth,
   AgentPhase,
   AgentProblem,
   AgentStatus,
@@ -18,6 +19,7 @@ import type { Consistency } from '../engine/model/checkpoint.ts';
 import { type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { recordIdText, type VolumeName } from '../engine/model/ids.ts';
 import type { Clock } from '../engine/ports/clock.ts';
+import { UploadRate } from './upload-rate.ts';
 import { type AgentSettings, type AgentVolume, defaultObjectiveMs } from './settings.ts';
 
 interface Newest {
@@ -64,6 +66,7 @@ export class AgentState {
   pausedUntilMs = 0;
   /** When the end of the pod was announced last, by the monotonic clock. */
   notifiedMs: number | undefined;
+  readonly rate: UploadRate = new UploadRate();
   nextInMs: (() => number) | undefined;
   receipt: unknown = null;
   readonly counts = {
@@ -138,6 +141,7 @@ export class AgentState {
     this.resolve('store');
     this.resolve('checkpoint');
     const { committed } = outcome;
+    this.rate.note(outcome.newBytes, seconds);
     if (committed === undefined) {
       this.counts.unchanged++;
     } else {
@@ -249,13 +253,27 @@ export class AgentState {
     return [...this.#problems.values()];
   }
 
+  /** As others are told: paused is not another way to run, but another answer to when. */
+  get shownPhase(): AgentPhase {
+    return this.#phase === 'running' && this.paused ? 'paused' : this.#phase;
+  }
+
+  health(): AgentHealth {
+    return {
+      healthy: this.objectiveMet,
+      durableAgeSeconds: round(this.unsavedSeconds),
+      objectiveSeconds: this.settings.objectiveMs / 1000,
+      problems: this.#objectiveProblem(),
+    };
+  }
+
   status(): AgentStatus {
     const { settings, counts } = this;
     const scheduled = (this.#phase === 'running' || this.#phase === 'draining') && !this.paused;
     return {
       version: 1,
       agent: settings.version,
-      phase: this.#phase === 'running' && this.paused ? 'paused' : this.#phase,
+      phase: this.shownPhase,
       lineage: settings.lineage,
       podUid: settings.podUid,
       fenced: this.fenced,

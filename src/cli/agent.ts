@@ -1,5 +1,5 @@
 /** `holdfast agent`: reads the settings, and hands the agent the machine. */
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { runAgent } from '../agent/agent.ts';
 import type { AgentParts, Connection, ConnectOptions } from '../agent/parts.ts';
 import {
@@ -14,6 +14,7 @@ import { type Schedule, schedule as parseSchedule } from '../contract/annotation
 import { makeSelection } from '../engine/capture/select.ts';
 import { domainOf } from '../engine/lineage/repository.ts';
 import { type HolderId, toHolderId, toLineageName, toSlot, type VolumeName } from '../engine/model/ids.ts';
+import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, type Parsed, parseDuration, usage } from './options.ts';
@@ -44,15 +45,42 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     terminated: host.signal,
     connect: (options) =>
       connect(host, parsed, { address, stateDirectory, podUid, settings, fileTree, compressor }, options),
-    // Without somebody to ask, no other holder is known to be gone.
-    liveness: { isGone: async () => 'unknown' },
+    liveness: await livenessOf(host, parsed),
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     holderName: parsed.text('pod-name') ?? host.hostName,
     writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),
+    token: await tokenOf(host, parsed),
+    residentBytes: () => host.residentBytes(),
     writeLog: (line) => void host.stdout.write(line),
   };
   return await runAgent(parts, settings);
+}
+
+/** Without a service nobody is known to be gone, and whoever is not counts as alive. */
+async function livenessOf(host: Host, parsed: Parsed): Promise<Liveness> {
+  const address = parsed.text('service');
+  if (address === undefined || address === '') return { isGone: async () => 'unknown' };
+  return await host.openGoneService({
+    address,
+    tokenFile: parsed.text('service-token-file'),
+    caFile: parsed.text('service-ca-file'),
+    // That nobody answers is told by the lineage that is waited for.
+    onSilent: () => undefined,
+  });
+}
+
+async function tokenOf(host: Host, parsed: Parsed): Promise<() => Promise<string | undefined>> {
+  const path = parsed.text('token-file');
+  if ((path === undefined) !== (parsed.text('port') === undefined)) {
+    throw usage('agent', '--port and --token-file go together: every process of the pod reaches the port');
+  }
+  if (path === undefined) return async () => undefined;
+  const directory = await host.openState(dirname(path));
+  return async () => {
+    const text = await directory.read(basename(path)).catch(() => undefined);
+    return text === undefined || text.trim() === '' ? undefined : text.trim();
+  };
 }
 
 interface Place {
@@ -132,6 +160,7 @@ async function settingsOf(host: Host, parsed: Parsed, address: string, stateDire
     objectiveMs: rpo === undefined ? defaultObjectiveMs(schedule) : positive('rpo', rpo),
     graceMs: grace === undefined ? graceMsDefault : positive('grace', grace),
     socketPath: join(stateDirectory, agentSocketName),
+    port: parsed.text('port') === undefined ? undefined : parsed.number('port', 1, 65_535, 1),
     logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
     capture: {
       ...captureSettings(host, 'agent', parsed),

@@ -129,6 +129,8 @@ export interface Host {
   freeBytes(path: string): number | undefined;
   /** Writes a file that others only look at; false where that fails. */
   writeNote(path: string, text: string): boolean;
+  /** Resident memory of this process. */
+  residentBytes(): number;
   /** SIGINT and SIGTERM fire `signal` once, and end the process only when it is done. */
   outliveSignals(): void;
   volumeUsers(): VolumeUsers;

@@ -283,6 +283,7 @@ const host: Host = {
     const { openGoneService } = await import('../edge/kube/gone-service.ts');
     return openGoneService({ ...options, random: systemRandom });
   },
+  residentBytes: () => process.memoryUsage.rss(),
   outliveSignals() {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   },

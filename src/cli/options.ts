@@ -71,6 +71,8 @@ export type OptionName =
   | 'volume-schedule'
   | 'rpo'
   | 'grace'
+  | 'port'
+  | 'token-file'
   | 'log-level'
   | 'termination-message'
   | 'help';
@@ -158,6 +160,8 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
     help: 'objective: how old the newest durable state may be (default: 3 intervals, at least 1m)',
   },
   grace: { value: 'DURATION', help: 'how long the end may take, from its first notice (default 25s)' },
+  port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
+  'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
   'log-level': { value: 'LEVEL', help: 'debug, info (default), warn or error' },
   help: { help: 'show the help of the command' },
 };

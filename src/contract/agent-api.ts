@@ -15,7 +15,16 @@ export interface Route {
   readonly path: string;
 }
 
-export type AgentRoute = 'status' | 'progress' | 'receipt' | 'notify' | 'checkpoint' | 'pause' | 'resume';
+export type AgentRoute =
+  | 'status'
+  | 'progress'
+  | 'receipt'
+  | 'health'
+  | 'metrics'
+  | 'notify'
+  | 'checkpoint'
+  | 'pause'
+  | 'resume';
 
 export const agentRoutes: Readonly<Record<AgentRoute, Route>> = {
   /** An `AgentStatus`. */
@@ -24,6 +33,10 @@ export const agentRoutes: Readonly<Record<AgentRoute, Route>> = {
   progress: { method: 'GET', path: '/v1/progress' },
   /** The receipt of the last restore; 404 when there was none. */
   receipt: { method: 'GET', path: '/v1/receipt' },
+  /** An `AgentHealth`, with 200 while the objective is met, else with 503. Never for a liveness probe: restarting mends no store. */
+  health: { method: 'GET', path: '/healthz' },
+  /** metrics.ts, as Prometheus reads it. */
+  metrics: { method: 'GET', path: '/metrics' },
   /** The pod is about to end: passes follow one another from now on. Answered at once, with 202. */
   notify: { method: 'POST', path: '/v1/notify' },
   /** Takes a checkpoint now; answered with 202 at once, or with `{"wait": true}` by a `TriggerAnswer` when it is done. */
@@ -41,6 +54,17 @@ export const agentBodyBytesMax = 4096;
  * the end is near. ending: told to stop. fenced: a successor took over. ended: nothing more comes.
  */
 export type AgentPhase = 'starting' | 'waiting' | 'running' | 'paused' | 'draining' | 'ending' | 'fenced' | 'ended';
+
+export const agentPhases: readonly AgentPhase[] = [
+  'starting',
+  'waiting',
+  'running',
+  'paused',
+  'draining',
+  'ending',
+  'fenced',
+  'ended',
+];
 
 /** A condition that holds now, with what to do about it. */
 export interface AgentProblem {
@@ -124,6 +148,14 @@ export interface AgentStatus {
   readonly volumes: readonly { readonly name: string; readonly path: string }[];
   /** What the last restore wrote of itself; null when there was none. */
   readonly receipt: unknown;
+}
+
+export interface AgentHealth {
+  readonly healthy: boolean;
+  /** Everything up to so long ago is durable. */
+  readonly durableAgeSeconds: number;
+  readonly objectiveSeconds: number;
+  readonly problems: readonly AgentProblem[];
 }
 
 export interface TriggerAnswer {

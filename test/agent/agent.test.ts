@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { agentRoutes, agentSocketName } from '../../src/contract/agent-api.ts';
 import { markerFile, parseMarker, printMarker } from '../../src/contract/state-directory.ts';
+import { agentMetrics } from '../../src/contract/metrics.ts';
 import { sealLabels } from '../../src/contract/seal-labels.ts';
 import { askAgent } from '../../src/edge/host/agent-socket.ts';
 import { errorCatalogue } from '../../src/engine/model/errors.ts';
 import type { JsonObject } from '../cli/run-cli.ts';
-import { type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
+import { freePort, type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
 import { AgentPlace } from './agent-process.ts';
 
 const servers = new Map<string, Promise<S3Server>>();
@@ -277,6 +278,93 @@ describe('an agent', () => {
     expect(await ask('pause', { seconds: 1, padding: 'x'.repeat(5000) })).toMatchObject({ code: 413 });
     expect(await place.status()).toMatchObject({ phase: 'running' });
     expect(await agent.stop()).toMatchObject({ code: 0 });
+  });
+});
+
+/** Samples by their name and labels, as Prometheus reads them. */
+function samplesOf(text: string): ReadonlyMap<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line): [string, number] => {
+      const at = line.lastIndexOf(' ');
+      return [line.slice(0, at), Number(line.slice(at + 1))];
+    }),
+  );
+}
+
+describe('what an agent measures', () => {
+  test('is what it knows, under the names of the catalogue, and its health is its progress', async () => {
+    using place = await AgentPlace.make();
+    writeFileSync(join(place.volume, 'file'), 'content');
+    await using agent = place.agent(['--schedule', '1h', '--rpo', '3s']);
+    await agent.until('committed');
+    const ask = async (route: 'metrics' | 'health'): Promise<{ code: number; body: string }> =>
+      await askAgent(join(place.stateOf('pod-1'), agentSocketName), agentRoutes[route], { waitMs: 20_000 });
+    const { code, body } = await ask('metrics');
+    expect(code).toBe(200);
+    const samples = samplesOf(body);
+    const names = new Set([...samples.keys()].map((key) => key.replace(/\{.*/, '')));
+    // Nothing has been saved that would tell how fast, and nothing is wrong.
+    const silent = ['holdfast_grace_needed_seconds', 'holdfast_problem'];
+    expect([...names].sort()).toEqual(
+      Object.keys(agentMetrics)
+        .filter((name) => !silent.includes(name))
+        .sort(),
+    );
+    for (const [key, value] of [
+      ['holdfast_checkpoint_slot', 2],
+      ['holdfast_checkpoint_files', 1],
+      ['holdfast_checkpoint_bytes', 7],
+      ['holdfast_captures_total{outcome="committed"}', 1],
+      ['holdfast_captures_total{outcome="failed"}', 0],
+      ['holdfast_phase{phase="running"}', 1],
+      ['holdfast_phase{phase="fenced"}', 0],
+      ['holdfast_new_bytes_total', 7],
+      ['holdfast_objective_seconds', 3],
+      ['holdfast_grace_seconds', 10],
+      ['holdfast_fenced', 0],
+      ['holdfast_store_reachable', 1],
+    ] as const) {
+      expect(samples.get(key), key).toBe(value);
+    }
+    expect(samples.get('holdfast_process_resident_bytes')).toBeGreaterThan(1e7);
+    // Scraped again, a counter is not counted again.
+    expect(samplesOf((await ask('metrics')).body).get('holdfast_captures_total{outcome="committed"}')).toBe(1);
+    expect(await ask('health')).toMatchObject({ code: 200 });
+    // No checkpoint comes any more, whatever the reason: time alone makes it unhealthy.
+    await askAgent(join(place.stateOf('pod-1'), agentSocketName), agentRoutes.pause, { waitMs: 20_000 });
+    await expect.poll(async () => (await ask('health')).code, { timeout: 30_000 }).toBe(503);
+    expect(JSON.parse((await ask('health')).body)).toMatchObject({
+      healthy: false,
+      objectiveSeconds: 3,
+      problems: [{ code: 'W_OBJECTIVE_MISSED' }],
+    });
+    expect(samplesOf((await ask('metrics')).body).get('holdfast_objective_met')).toBe(0);
+    expect(await agent.stop()).toMatchObject({ code: 0 });
+  });
+
+  test('is told at a port of the loopback interface to those who have the token', async () => {
+    using place = await AgentPlace.make();
+    const tokenFile = place.work.at('token');
+    writeFileSync(tokenFile, 'a-secret-token\n', { mode: 0o600 });
+    const port = await freePort();
+    await using agent = place.agent(['--port', String(port), '--token-file', tokenFile]);
+    await agent.until('committed');
+    const ask = async (token?: string): Promise<number> => {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      return (await fetch(`http://127.0.0.1:${port}/v1/status`, { headers })).status;
+    };
+    expect(await ask()).toBe(401);
+    expect(await ask('a-secret-tokem')).toBe(401);
+    expect(await ask('a-secret-token-and-more')).toBe(401);
+    expect(await ask('a-secret-token')).toBe(200);
+    writeFileSync(tokenFile, 'another');
+    expect(await ask('a-secret-token')).toBe(401);
+    expect(await ask('another')).toBe(200);
+    rmSync(tokenFile);
+    expect(await ask('another')).toBe(401);
+    expect(await agent.stop()).toMatchObject({ code: 0 });
+    expect(JSON.stringify(agent.lines)).not.toContain('secret');
   });
 });
 

@@ -113,6 +113,7 @@ class Machine {
       freeBytes: unused,
       writeNote: unused,
       openGoneService: unused,
+      residentBytes: unused,
       outliveSignals: unused,
       volumeUsers: unused,
       prepareSocket: unused,

@@ -208,7 +208,7 @@ function tailOf(child: ChildProcess): () => string {
  * A port that was free a moment ago, below those that the system gives to outgoing connections: one of these would be taken
  * by the server's own connections before it listens there.
  */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(15_000, 30_000);
     const probe = createServer();
