@@ -61,7 +61,10 @@ export function openSimulatedS3(parts: {
   readonly profile: S3Profile;
 }): S3Writer {
   const { process, chance, profile } = parts;
-  const settings: S3Settings = parseS3Settings(`s3://bucket?endpoint=http://server&${profile.query}`, {});
+  const settings: S3Settings = {
+    ...parseS3Settings(`s3://bucket?endpoint=http://server&${profile.query}`, {}),
+    uploadBytesMax: 2 * profile.partBytes,
+  };
   const client = new SimulatedClient(parts) as unknown as S3Sender;
   const random = chance.of('jitter');
   return new S3Writer(

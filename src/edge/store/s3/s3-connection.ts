@@ -10,6 +10,7 @@ import type { Clock } from '../../../engine/ports/clock.ts';
 import { ConcurrencyWindow } from './concurrency-window.ts';
 import { RequestPolicy, type RequestPolicyOptions } from './request-policy.ts';
 import type { S3Settings } from './s3-settings.ts';
+import { UploadMemory } from './upload-memory.ts';
 
 const connectMsMax = 10_000;
 
@@ -45,6 +46,7 @@ export class S3Connection implements AsyncDisposable {
   readonly settings: S3Settings;
   readonly clock: Clock;
   readonly partBytes: number;
+  readonly uploadMemory: UploadMemory;
   /** Parts that are being sent, of all uploads: what an outage takes is sent again, and that is these at most. */
   readonly sending: ConcurrencyWindow;
 
@@ -53,6 +55,7 @@ export class S3Connection implements AsyncDisposable {
     this.clock = parts.clock;
     this.client = parts.client ?? openClient(settings, parts);
     this.partBytes = parts.partBytes ?? partBytesDefault;
+    this.uploadMemory = new UploadMemory(settings.uploadBytesMax);
     this.sending = new ConcurrencyWindow(parts.clock, partsAtOnce, partsAtOnce);
     const { requestsMax, requestsPerSecond, patienceMs } = settings;
     const { clock, random, onRetry } = parts;

@@ -33,6 +33,8 @@ export interface S3Settings {
   readonly requestsMax: number;
   /** Attempts a second, at most; undefined sets no bound. */
   readonly requestsPerSecond: number | undefined;
+  /** Memory of all parts of uploads together. */
+  readonly uploadBytesMax: number;
   /** An attempt that neither sends nor receives anything for so long has failed. */
   readonly stallMs: number;
   /** A request is tried again for so long after the store has stopped answering. */
@@ -67,6 +69,7 @@ const settingNames = {
   tags: 'KEY=VALUE, several joined by commas',
   'requests-max': 'a whole number of 1 to 1000',
   'requests-per-second': 'a whole number of 1 to 100000',
+  'upload-mib': 'a whole number of 16 to 10000',
   'stall-seconds': 'seconds, 1 to 3600',
   'patience-seconds': 'seconds, 0 to 86400',
 } as const;
@@ -114,6 +117,7 @@ export function parseS3Settings(address: string, env: Environment): S3Settings {
     tags: given('tags', toTags) ?? {},
     requestsMax: given('requests-max', (value) => toCount(value, 1, 1000)) ?? 64,
     requestsPerSecond: given('requests-per-second', (value) => toCount(value, 1, 100_000)),
+    uploadBytesMax: (given('upload-mib', (value) => toCount(value, 16, 10_000)) ?? 32) * 1024 * 1024,
     stallMs: (given('stall-seconds', (value) => toCount(value, 1, 3600)) ?? 30) * 1000,
     patienceMs: (given('patience-seconds', (value) => toCount(value, 0, 86_400)) ?? 300) * 1000,
   });

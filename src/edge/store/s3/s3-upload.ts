@@ -15,8 +15,6 @@ import { abortUpload, listUnfinished } from './unfinished-uploads.ts';
 
 /** S3 takes 10,000 parts; each thousand parts are twice as large as those before, so 5 TiB fit. */
 const partsOfOneSize = 1000;
-/** Parts under way beside the one that is being filled: together the memory of an upload. */
-const partsAtOnce = 3;
 /** Names the upload that made an object, to be recognised when the reply to its completion was lost. */
 const uploadMark = 'holdfast-upload';
 
@@ -34,7 +32,7 @@ interface Checksums {
 
 /**
  * An object sent while it is made. Nothing is asked of the server before the first part is full; what ends before that is
- * created by one request. At most four parts are in memory.
+ * created by one request. As many parts are under way as the memory of all uploads allows; see UploadMemory.
  */
 export class S3Upload implements ObjectUpload {
   readonly #connection: S3Connection;
@@ -51,10 +49,9 @@ export class S3Upload implements ObjectUpload {
   /** A request to begin may have had its effect without telling the id. */
   #beginUnclear = false;
   #number = 0;
-  #buffer = new Uint8Array();
+  /** The part that is being filled; undefined before its first byte. */
+  #part: Uint8Array<ArrayBuffer> | undefined;
   #filled = 0;
-  /** Memory of parts that the server has: used again, so that what an upload takes does not depend on the collector. */
-  readonly #free: Uint8Array<ArrayBuffer>[] = [];
   #failure: unknown;
 
   /** `createWhole` makes the object of an upload that has stayed below one part. */
@@ -73,11 +70,10 @@ export class S3Upload implements ObjectUpload {
   async append(bytes: Uint8Array): Promise<void> {
     this.#check(`writing ${this.#key}`);
     for (let at = 0; at < bytes.length; ) {
-      const partBytes = this.#partBytes();
-      if (this.#filled === partBytes) await this.#sendPart();
-      const taken = Math.min(bytes.length - at, partBytes - this.#filled);
-      this.#reserve(this.#filled + taken, partBytes);
-      this.#buffer.set(bytes.subarray(at, at + taken), this.#filled);
+      if (this.#part !== undefined && this.#filled === this.#part.length) this.#sendPart(this.#part);
+      this.#part ??= await this.#takePart();
+      const taken = Math.min(bytes.length - at, this.#part.length - this.#filled);
+      this.#part.set(bytes.subarray(at, at + taken), this.#filled);
       this.#filled += taken;
       at += taken;
     }
@@ -87,15 +83,17 @@ export class S3Upload implements ObjectUpload {
     this.#check(`creating ${this.#key}`);
     if (this.#begun === undefined) {
       this.#state = 'ended';
-      const outcome = await this.#createWhole(this.#buffer.subarray(0, this.#filled));
-      this.#state = 'committed';
-      this.#buffer = new Uint8Array();
-      return outcome;
+      const part = this.#part ?? new Uint8Array();
+      try {
+        const outcome = await this.#createWhole(part.subarray(0, this.#filled));
+        this.#state = 'committed';
+        return outcome;
+      } finally {
+        this.#dropPart();
+      }
     }
-    if (this.#filled > 0) await this.#sendPart();
-    this.#buffer = new Uint8Array();
+    if (this.#part !== undefined) this.#sendPart(this.#part);
     await Promise.all(this.#underway);
-    this.#free.length = 0;
     this.#check(`creating ${this.#key}`);
     this.#state = 'ended';
     const outcome = await this.#complete(await this.#begun);
@@ -109,7 +107,7 @@ export class S3Upload implements ObjectUpload {
     if (this.#state === 'committed') return;
     this.#state = 'ended';
     this.#ended.abort();
-    this.#buffer = new Uint8Array();
+    this.#dropPart();
     await Promise.all(this.#underway);
     const begun = this.#begun;
     if (begun === undefined) return;
@@ -126,46 +124,41 @@ export class S3Upload implements ObjectUpload {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Bytes of the part that is being filled. */
-  #partBytes(): number {
-    return this.#connection.partBytes * 2 ** Math.floor(this.#number / partsOfOneSize);
-  }
-
-  /** Many uploads stay small, so the memory of the first part is taken as it fills, that of others at once. */
-  #reserve(bytes: number, bytesMax: number): void {
-    if (bytes <= this.#buffer.length) return;
-    const free = this.#number > 0 ? this.#free.pop() : undefined;
-    if (free?.length === bytesMax) {
-      this.#buffer = free;
-      return;
-    }
-    const size = this.#number > 0 ? bytesMax : Math.min(bytesMax, Math.max(bytes, this.#buffer.length * 2));
-    const grown = new Uint8Array(size);
-    grown.set(this.#buffer.subarray(0, this.#filled));
-    this.#buffer = grown;
-  }
-
-  /** Sends what is in the buffer as the next part, beside the ones under way; waits while there are too many of them. */
-  async #sendPart(): Promise<void> {
-    while (this.#underway.size >= partsAtOnce) await Promise.race(this.#underway);
+  /** Memory for the next part, once there is room for it; without waiting where nothing of this upload is under way. */
+  async #takePart(): Promise<Uint8Array<ArrayBuffer>> {
+    const { uploadMemory, partBytes } = this.#connection;
+    const bytes = partBytes * 2 ** Math.floor(this.#number / partsOfOneSize);
+    while (!uploadMemory.hasRoom(bytes) && this.#underway.size > 0) await uploadMemory.freed();
     this.#check(`writing ${this.#key}`);
+    return uploadMemory.take(bytes);
+  }
+
+  #dropPart(): void {
+    if (this.#part !== undefined) this.#connection.uploadMemory.give(this.#part);
+    this.#part = undefined;
+    this.#filled = 0;
+  }
+
+  /** Sends the part that was filled, beside the ones under way. */
+  #sendPart(part: Uint8Array<ArrayBuffer>): void {
     this.#begun ??= this.#begin();
     this.#number += 1;
     const number = this.#number;
-    const memory = this.#buffer;
-    const body = memory.subarray(0, this.#filled);
-    this.#buffer = new Uint8Array();
+    const body = part.subarray(0, this.#filled);
+    this.#part = undefined;
     this.#filled = 0;
     const sent: Promise<void> = this.#begun
       .then((id) => this.#connection.sending.use(this.#waitSignal(), () => this.#uploadPart(id, number, body)))
-      .then((part) => {
-        this.#parts.push(part);
-        this.#free.push(memory);
+      .then((done) => {
+        this.#parts.push(done);
       })
       .catch((error: unknown) => {
         this.#failure ??= error;
       })
-      .finally(() => this.#underway.delete(sent));
+      .finally(() => {
+        this.#underway.delete(sent);
+        this.#connection.uploadMemory.give(part);
+      });
     this.#underway.add(sent);
   }
 

@@ -30,6 +30,7 @@ describe('the address of an S3 store', () => {
     ['s3://bucket?endpoint=example.org', 'Give the URL'],
     ['s3://bucket?path-style=yes', 'true or false'],
     ['s3://bucket?requests-max=0', '1 to 1000'],
+    ['s3://bucket?upload-mib=4', '16 to 10000'],
     ['s3://bucket?object-lock=forever', 'governance:DAYS'],
     ['s3://bucket?checksum=md5', 'crc32'],
     ['s3://bucket?tags=a', 'KEY=VALUE'],
@@ -86,6 +87,7 @@ describe('settings of an S3 store', () => {
       tags: {},
       requestsMax: 64,
       requestsPerSecond: undefined,
+      uploadBytesMax: 32 * 1024 * 1024,
       stallMs: 30_000,
       patienceMs: 300_000,
     });
