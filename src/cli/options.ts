@@ -64,6 +64,8 @@ export type OptionName =
   | 'on-missing'
   | 'on-unreachable'
   | 'handoff-wait'
+  | 'slots'
+  | 'replicas'
   | 'claim-wait'
   | 'size-limit'
   | 'restore-first'
@@ -139,6 +141,11 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'on-missing': { value: 'POLICY', help: 'data is missing or damaged: block (default), block:10m, empty, older:1h' },
   'on-unreachable': { value: 'POLICY', help: 'no store: block (default), block:10m, empty, older:1h' },
   'handoff-wait': { value: 'DURATION', help: "wait this long for the predecessor's final checkpoint (default 30s)" },
+  slots: {
+    value: 'HOW',
+    help: 'pods without an identity: claim a numbered slot, seed from slot 0, refuse a second pod',
+  },
+  replicas: { value: 'N', help: 'with --slots claim: how many slots there are' },
   'claim-wait': {
     value: 'DURATION',
     help: 'wait this long for a pod that took the lineage from this one (default 5m)',

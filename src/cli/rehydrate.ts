@@ -136,6 +136,7 @@ function settingsOf(host: Host, parsed: Parsed): ContainerSettings {
   const expect = parsed.text('expect');
   return {
     lineage: toLineageName(parsed.required('lineage')),
+    slots: slotsOf(parsed),
     store: parsed.required('store'),
     volumes,
     podUid: podUidOf(parsed.required('pod-uid')),
@@ -155,6 +156,20 @@ function podUidOf(text: string): HolderId {
   } catch {
     throw usage(command, `--pod-uid is ${JSON.stringify(text.slice(0, 100))}, not a UID of letters, digits and dashes`);
   }
+}
+
+function slotsOf(parsed: Parsed): ContainerSettings['slots'] {
+  const mode = parsed.text('slots');
+  if (mode === undefined || mode === '') {
+    if (parsed.given('replicas'))
+      throw usage(command, '--replicas counts the slots of --slots claim, which is not given');
+    return undefined;
+  }
+  if (mode !== 'claim' && mode !== 'seed' && mode !== 'refuse') {
+    throw usage(command, `--slots is ${JSON.stringify(mode)}, not claim, seed or refuse`);
+  }
+  if (mode === 'claim') parsed.required('replicas');
+  return { mode, replicas: mode === 'claim' ? parsed.number('replicas', 1, 1000, 1) : 1 };
 }
 
 function waitOf(parsed: Parsed, name: OptionName, otherwise: number): number {

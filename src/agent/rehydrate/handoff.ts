@@ -51,3 +51,36 @@ export async function waitForSeal(options: HandoffOptions): Promise<ReceiptHando
     await clock.wait(Math.min(lookMsMin * 1.5 ** round, lookMsMax, waitMsMax - ms), { signal });
   }
 }
+
+export interface SlotWaitOptions extends Pick<HandoffOptions, 'waitMsMax' | 'clock' | 'onEvent' | 'signal'> {
+  /** Who holds the slot that was picked; undefined: it is free. */
+  readonly holder: () => string | undefined;
+  /** Picks again. */
+  readonly look: () => Promise<void>;
+}
+
+/** All replica slots are held: waits until one is free. Undefined when one was from the beginning. */
+export async function waitForSlot(options: SlotWaitOptions): Promise<ReceiptHandoff | undefined> {
+  const { waitMsMax, clock, onEvent, signal, holder, look } = options;
+  const startedMs = clock.monotonicMs();
+  let predecessor: string | undefined;
+  for (let round = 0; ; round++) {
+    const ms = clock.monotonicMs() - startedMs;
+    const met = holder();
+    if (met === undefined || ms >= waitMsMax) {
+      predecessor = met ?? predecessor;
+      if (predecessor === undefined) return undefined;
+      return { predecessor, seconds: Math.round(ms) / 1000, outcome: met === undefined ? 'sealed' : 'timeout' };
+    }
+    if (round === 0) {
+      onEvent({
+        event: 'rehydrate.handoff',
+        message: `waiting up to ${waitMsMax / 1000} s for a free replica slot; the first to be taken is that of ${met}`,
+        details: { predecessor: met },
+      });
+    }
+    predecessor = met;
+    await clock.wait(Math.min(lookMsMin * 1.5 ** round, lookMsMax, waitMsMax - ms), { signal });
+    await look();
+  }
+}

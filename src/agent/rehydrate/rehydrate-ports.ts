@@ -15,6 +15,7 @@ import type { RandomSource } from '../../engine/ports/random.ts';
 import type { RestoreMarker } from '../../engine/ports/restore-marker.ts';
 import type { RestoreProgress } from '../../engine/rehydrate/rehydrate-outcome.ts';
 import type { DataPolicies } from './data-policy.ts';
+import type { SlotSettings } from './replica-slots.ts';
 
 export interface ContainerVolume {
   readonly name: VolumeName;
@@ -25,7 +26,9 @@ export interface ContainerVolume {
 }
 
 export interface ContainerSettings {
+  /** Of a workload with replica slots, what stands before their numbers. */
   readonly lineage: LineageName;
+  readonly slots: SlotSettings | undefined;
   /** Address of the store, for the receipt. */
   readonly store: string;
   readonly volumes: readonly ContainerVolume[];
@@ -48,6 +51,7 @@ export interface RehydrateEvent {
   readonly event:
     | 'rehydrate.live'
     | 'rehydrate.handoff'
+    | 'rehydrate.slot'
     | 'rehydrate.restore'
     | 'rehydrate.moved'
     | 'rehydrate.no-data'

@@ -21,7 +21,7 @@ import { type DomainAccess, domainOf, type Repository } from '../../engine/linea
 import { resolveCheckpoint } from '../../engine/lineage/resolve.ts';
 import { equalBytes, toHex } from '../../engine/model/bytes.ts';
 import { HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
-import { recordIdText, type Slot, toSlot, type VolumeName } from '../../engine/model/ids.ts';
+import { type LineageName, recordIdText, type Slot, toSlot, type VolumeName } from '../../engine/model/ids.ts';
 import { FileTreeError } from '../../engine/ports/file-tree.ts';
 import type { HolderStore } from '../../engine/ports/holder-store.ts';
 import type { ObjectWriter } from '../../engine/ports/object-store.ts';
@@ -32,8 +32,9 @@ import type { RestoreSource } from '../../engine/rehydrate/restore-source.ts';
 import { clearContent } from '../../engine/rehydrate/target-content.ts';
 import { targetError } from '../../engine/rehydrate/target-error.ts';
 import { answerOf, blocked, describeAnswer, nextStep, type NoDataAnswer } from './data-policy.ts';
-import { waitForSeal } from './handoff.ts';
+import { waitForSeal, waitForSlot } from './handoff.ts';
 import type { ContainerPorts, ContainerSettings } from './rehydrate-ports.ts';
+import { type PickedSlot, pickSlot, slotLineage } from './replica-slots.ts';
 import { assertRoom } from './room.ts';
 import { type SurveyedVolume, surveyVolumes } from './survey.ts';
 import { within } from './within.ts';
@@ -72,8 +73,18 @@ interface RunOptions {
   readonly onReceipt: (receipt: RestoreReceipt) => Promise<void>;
 }
 
+const supersededMs = 200;
 const claimLookMsMin = 500;
 const claimLookMsMax = 5000;
+
+/** The replica slot that was picked is another pod's by now. */
+export class SlotLost extends Error {
+  override readonly name = 'SlotLost';
+
+  constructor(cause: HoldfastError) {
+    super(`another pod was faster: ${cause.message}`, { cause });
+  }
+}
 
 export class RehydrateRun implements AsyncDisposable {
   readonly #ports: ContainerPorts;
@@ -83,6 +94,9 @@ export class RehydrateRun implements AsyncDisposable {
   readonly #startedMs: number;
   readonly #startedAtMs: number;
   #marker: RehydrateMarker;
+  /** Of replica slots, the one that was picked. */
+  #lineage: LineageName;
+  #picked: PickedSlot | undefined;
   /** When the store was last asked for the log. */
   #openedMs = 0;
   #store: (ObjectWriter & AsyncDisposable) | undefined;
@@ -118,10 +132,12 @@ export class RehydrateRun implements AsyncDisposable {
     this.#startedAtMs = ports.clock.nowMs();
     this.#survey = surveyVolumes(ports, settings.volumes, marker);
     this.#suspect = marker?.suspect ?? false;
+    const { slots, lineage } = settings;
+    this.#lineage = marker?.lineage ?? (slots === undefined ? lineage : slotLineage(lineage, 0));
     this.#marker = marker ?? {
       podUid: settings.podUid,
-      lineage: settings.lineage,
-      writes: true,
+      lineage: this.#lineage,
+      writes: slots?.mode !== 'seed',
       suspect: false,
       phase: 'started',
       volumes: new Map(),
@@ -133,8 +149,16 @@ export class RehydrateRun implements AsyncDisposable {
     const text = await ports.state.read(markerFile);
     const marker = text === undefined ? undefined : parseMarker(text);
     // A directory that outlived its pod, or serves another lineage, says nothing about this one.
-    const own = marker?.podUid === settings.podUid && marker.lineage === settings.lineage ? marker : undefined;
+    const { lineage, slots } = settings;
+    const serves = (name: string): boolean =>
+      slots === undefined ? name === lineage : domainOf(name as LineageName) === lineage;
+    const own = marker?.podUid === settings.podUid && serves(marker.lineage) ? marker : undefined;
     return new RehydrateRun(ports, settings, options, own);
+  }
+
+  /** Whether this pod is to write the lineage that it begins from. */
+  get writes(): boolean {
+    return this.#marker.writes;
   }
 
   get everythingLives(): boolean {
@@ -174,24 +198,69 @@ export class RehydrateRun implements AsyncDisposable {
     this.#repository ??= await this.#ports.openRepository(store, signal);
     const repository = this.#repository;
     try {
-      return { store, repository, ...(await openLog(store, repository, this.#settings.lineage, { signal })) };
+      await this.#pick(store, repository, signal);
+      return { store, repository, ...(await openLog(store, repository, this.#lineage, { signal })) };
     } catch (error) {
       if (!isHoldfastError(error, 'E_NOT_FOUND')) throw error;
       return { store, repository, access: undefined, log: undefined };
     }
   }
 
-  async waitForHandoff({ log }: OpenedLog): Promise<void> {
-    if (this.#handoffDone || log === undefined) return;
+  /** Of numbered replica slots, which one; a pod whose application has data stays with the one that it had. */
+  async #pick(store: ObjectWriter, repository: Repository, signal: AbortSignal): Promise<void> {
+    const { slots, lineage: workload, podUid: me } = this.#settings;
+    if (slots?.mode !== 'claim' || this.#used) return;
+    const access = await repository.openDomain(workload, { signal });
+    const preferred = this.#marker.volumes.size > 0 || this.#picked !== undefined ? this.#lineage : undefined;
+    const { liveness } = this.#ports;
+    const { replicas } = slots;
+    const picked = await pickSlot({ store, access, workload, replicas, me, preferred, liveness, signal });
+    if (picked.lineage !== this.#lineage || this.#picked === undefined) {
+      this.#ports.onEvent({
+        event: 'rehydrate.slot',
+        message:
+          picked.holder === undefined
+            ? `replica slot ${picked.lineage} is free`
+            : `all ${replicas} replica slots are held; ${picked.lineage} is to be taken from ${picked.holder.name}`,
+        details: { lineage: picked.lineage, holder: picked.holder?.id ?? null },
+      });
+    }
+    this.#picked = picked;
+    this.#lineage = picked.lineage;
+  }
+
+  /** An application may have run on some volume. */
+  get #used(): boolean {
+    return this.#survey.some(({ name, state }) => state === 'live' || this.#origins.get(name)?.kind === 'kept');
+  }
+
+  /** The log, perhaps of another replica slot, since one may get free meanwhile. */
+  async waitForHandoff(opened: OpenedLog): Promise<OpenedLog> {
+    if (this.#handoffDone || opened.log === undefined || this.#settings.slots?.mode === 'seed') return opened;
     const { liveness, clock, onEvent } = this.#ports;
     const { podUid: me, handoffMsMax: waitMsMax } = this.#settings;
     const { signal } = this.#options;
-    this.#handoff = await waitForSeal({ log, me, waitMsMax, liveness, clock, onEvent, signal });
+    let found = opened;
+    if (this.#settings.slots?.mode === 'claim') {
+      this.#handoff = await waitForSlot({
+        waitMsMax,
+        clock,
+        onEvent,
+        signal,
+        holder: () => this.#picked?.holder?.name,
+        look: async () => {
+          found = await this.#open(signal);
+        },
+      });
+    } else {
+      this.#handoff = await waitForSeal({ log: opened.log, me, waitMsMax, liveness, clock, onEvent, signal });
+    }
     // Once: who is here after that is met by the rule for claims.
     this.#handoffDone = true;
     if (this.#handoff?.outcome === 'timeout') {
       this.#warn(`${this.#handoff.predecessor} did not seal; its newest checkpoint is taken as it stands`);
     }
+    return found;
   }
 
   /** What to restore. E_NOT_FOUND: nothing was ever stored. E_EXPECTED_MISSING, E_DAMAGED; E_TARGET_NOT_EMPTY. */
@@ -212,7 +281,8 @@ export class RehydrateRun implements AsyncDisposable {
   }
 
   #nothingStored(): HoldfastError {
-    const { lineage, expect } = this.#settings;
+    const { expect } = this.#settings;
+    const lineage = this.#lineage;
     return expect === undefined
       ? new HoldfastError('E_NOT_FOUND', `nothing was ever stored under ${lineage}`)
       : new HoldfastError(
@@ -343,7 +413,7 @@ export class RehydrateRun implements AsyncDisposable {
       message: `restoring checkpoint ${slot} of ${source.lineage}`,
       details: { slot, ageSeconds: Math.round((this.#startedAtMs - timeMs) / 1000) },
     });
-    const { lineage } = this.#settings;
+    const lineage = this.#lineage;
     const run = async (onExisting: 'refuse' | 'replace'): Promise<void> => {
       const outcome = await rehydrate(
         {
@@ -403,10 +473,12 @@ export class RehydrateRun implements AsyncDisposable {
   /** E_LINEAGE_HELD after `claimMsMax`, E_DIVERGED, E_STORE_*, E_STATE_DIR. */
   async claim({ store, repository }: OpenedLog, { source, chosen }: Basis): Promise<Claim> {
     const { clock, random, liveness, onEvent } = this.#ports;
-    const { lineage, podName, podUid, claimMsMax } = this.#settings;
+    const { podName, podUid, claimMsMax, slots } = this.#settings;
+    const lineage = this.#lineage;
     const { signal } = this.#options;
     const access = await repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal });
     const holder = await this.#ports.openHolder(repository.id, lineage);
+    const log = new LineageLog(store, access, lineage);
     const startedMs = clock.monotonicMs();
     try {
       for (let round = 0; ; round++) {
@@ -420,8 +492,9 @@ export class RehydrateRun implements AsyncDisposable {
             clock,
             random,
             liveness,
-            policy: 'pod',
-            used: this.#survey.some(({ name, state }) => state === 'live' || this.#origins.get(name)?.kind === 'kept'),
+            policy: await this.#claimPolicy(log),
+            used: this.#used,
+            ...(this.#picked?.holder === undefined ? {} : { take: new Set([this.#picked.holder.id]) }),
             restorePending: true,
             ...(chosen && source !== undefined ? { base: source.record } : {}),
             signal,
@@ -435,6 +508,8 @@ export class RehydrateRun implements AsyncDisposable {
           return { writer, access, holder, [Symbol.asyncDispose]: () => holder[Symbol.asyncDispose]() };
         } catch (error) {
           if (!isHoldfastError(error, 'E_LINEAGE_HELD')) throw error;
+          // Somebody was faster: another replica slot may be free.
+          if (slots?.mode === 'claim' && !this.#used) throw new SlotLost(error);
           const waitedMs = clock.monotonicMs() - startedMs;
           if (waitedMs >= claimMsMax) throw held(error);
           if (round === 0)
@@ -449,11 +524,24 @@ export class RehydrateRun implements AsyncDisposable {
     }
   }
 
+  /**
+   * A pod identity has one successor at a time, who may claim at once. A replica slot or the only slot of a workload is claimed by whoever comes, and so
+   * only when it is free; a pod that has claimed it before goes by the rule for pods.
+   */
+  async #claimPolicy(log: LineageLog): Promise<'pod' | 'person'> {
+    const { slots, podUid: me } = this.#settings;
+    if (slots === undefined) return 'pod';
+    const options = { signal: this.#options.signal };
+    const { record } = await log.head(options);
+    const epochs = await readEpochs(log, record, { me, lowest: toSlot(0) }, options);
+    return epochs.some(({ holder }) => holder === me) ? 'pod' : 'person';
+  }
+
   /** A good checkpoint came between the choice and the claim: nobody can commit another one now. */
   async applyDifference(opened: OpenedLog, basis: Basis, { access, holder }: Claim): Promise<void> {
     const { store } = opened;
     const { signal } = this.#options;
-    const log = new LineageLog(store, access, this.#settings.lineage);
+    const log = new LineageLog(store, access, this.#lineage);
     const newest = await newestGood(log, (await log.head({ signal })).record, { signal });
     if (newest !== undefined && newest.header.slot > basis.known && this.#targets.length > 0) {
       const { slot } = newest.header;
@@ -475,9 +563,11 @@ export class RehydrateRun implements AsyncDisposable {
     await writer.confirm({ signal: this.#options.signal });
   }
 
-  noteSuperseded(error: HoldfastError): void {
+  /** Another pod was faster; the next attempt begins a moment later. */
+  async noteSuperseded(error: HoldfastError | SlotLost): Promise<void> {
     this.#epoch = undefined;
-    this.#ports.onEvent({ event: 'rehydrate.superseded', message: error.message, details: error.details });
+    this.#ports.onEvent({ event: 'rehydrate.superseded', message: error.message });
+    await this.#ports.clock.wait(supersededMs, { signal: this.#options.signal });
   }
 
   /** The store cannot be reached, and a policy says to begin all the same; the agent claims when it can. */
@@ -521,7 +611,7 @@ export class RehydrateRun implements AsyncDisposable {
     const next = nextStep(policy, nowMs - sinceMs, this.#olderTried && !hadCandidate);
     const why = `${describeAnswer(answer)} (${failure.code}: ${failure.message})`;
     this.#policy = { answer, applied: policy.text, why };
-    if (next.step === 'give-up') throw blocked(answer, policy, this.#settings.lineage, failure);
+    if (next.step === 'give-up') throw blocked(answer, policy, this.#lineage, failure);
     if (next.step === 'empty') {
       this.#warn(`${why}; --on-${answer} ${policy.text}`);
       if (answer === 'missing') this.#suspect = true;
@@ -600,7 +690,7 @@ export class RehydrateRun implements AsyncDisposable {
       const marked: MarkedVolume = { phase, memory, bootId: this.#ports.bootId, from };
       volumes.set(name, marked);
     }
-    this.#marker = { ...this.#marker, suspect: this.#suspect, phase, volumes };
+    this.#marker = { ...this.#marker, lineage: this.#lineage, suspect: this.#suspect, phase, volumes };
     await this.#ports.state.replace(markerFile, printMarker(this.#marker));
   }
 
@@ -612,7 +702,8 @@ export class RehydrateRun implements AsyncDisposable {
 
   #receipt(outcome: RestoreReceipt['outcome'], error: HoldfastError | undefined): RestoreReceipt {
     const { clock } = this.#ports;
-    const { lineage, podUid, podName, store } = this.#settings;
+    const { podUid, podName, store } = this.#settings;
+    const lineage = this.#lineage;
     const endedMs = clock.nowMs();
     const source = this.#source;
     const volumes = Object.fromEntries(this.#survey.map((volume) => [volume.name, this.#volumeReceipt(volume)]));
@@ -691,7 +782,7 @@ function held(error: HoldfastError): HoldfastError {
     details: error.details,
     cause: error,
     remedy:
-      'That pod took the lineage from this one and may still be alive. Delete whichever of the two should go; ' +
+      'That pod has not sealed the lineage and may still be alive. Delete whichever of the two should go; ' +
       'with --service it is known at once that it is gone. The next run of this container looks again.',
   });
 }

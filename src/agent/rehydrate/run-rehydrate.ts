@@ -12,7 +12,7 @@
  */
 import type { RestoreReceipt } from '../../contract/receipt.ts';
 import { isHoldfastError } from '../../engine/model/errors.ts';
-import { type Plan, RehydrateRun } from './rehydrate-run.ts';
+import { type Plan, RehydrateRun, SlotLost } from './rehydrate-run.ts';
 import type { ContainerPorts, ContainerSettings } from './rehydrate-ports.ts';
 
 /**
@@ -34,8 +34,9 @@ export async function runRehydrate(
         await bringBack(run, plan);
         return await run.finish();
       } catch (error) {
-        if (isHoldfastError(error, 'E_FENCED')) run.noteSuperseded(error);
-        plan = isHoldfastError(error, 'E_FENCED') ? { kind: 'newest' } : await run.meet(error, plan);
+        const superseded = isHoldfastError(error, 'E_FENCED') || error instanceof SlotLost;
+        if (superseded) await run.noteSuperseded(error);
+        plan = superseded ? { kind: 'newest' } : await run.meet(error, plan);
       }
     }
   } catch (error) {
@@ -48,10 +49,11 @@ async function bringBack(run: RehydrateRun, plan: Plan): Promise<void> {
     await run.beginUnclaimed();
     return;
   }
-  const lineage = await run.open();
-  await run.waitForHandoff(lineage);
+  const lineage = await run.waitForHandoff(await run.open());
   const basis = await run.choose(lineage, plan);
   await run.restore(lineage, basis);
+  // Of a seed, all begin from it and none writes it.
+  if (!run.writes) return;
   await using claim = await run.claim(lineage, basis);
   await run.applyDifference(lineage, basis, claim);
   await run.lookOnceMore(claim);

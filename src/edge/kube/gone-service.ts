@@ -60,8 +60,9 @@ export class GoneService implements Liveness {
   async isGone(
     holder: HolderId,
     options: { readonly name?: string; readonly signal?: AbortSignal } = {},
-  ): Promise<'gone' | 'unknown'> {
-    return (await this.stateOf(holder, options)) === 'gone' ? 'gone' : 'unknown';
+  ): Promise<'gone' | 'ending' | 'unknown'> {
+    const state = await this.stateOf(holder, options);
+    return state === 'terminating' ? 'ending' : state === 'gone' ? 'gone' : 'unknown';
   }
 
   /** Never rejects but with E_ABORTED: no answer is `unknown`. */

@@ -45,8 +45,8 @@ export interface ClaimOptions {
   readonly policy: ClaimQuestion['policy'];
   /** Whether the volumes hold anything of value already; default true. */
   readonly used?: boolean;
-  /** Counts the holders that are met first as gone, whatever `liveness` says. */
-  readonly take?: boolean;
+  /** Counts these holders as gone, whatever `liveness` says; true: those that are met first. */
+  readonly take?: boolean | ReadonlySet<HolderId>;
   /** What the volumes begin with where that was chosen and is older than the newest good CHECKPOINT; the CLAIM names it as its base. */
   readonly base?: LogRecord;
   /** The volumes are still being restored: CHECKPOINTs are refused until `restoreCompleted`. */
@@ -90,7 +90,7 @@ async function claim(options: ClaimOptions, look: FirstLook): Promise<LineageWri
   const log = new LineageLog(options.store, options.access, options.lineage);
   const parts: WriterParts = { ...options, log, holderName: cutName(options.holderName) };
   let state = await options.holder.load();
-  const gone = new Set<HolderId>();
+  const gone = new Set<HolderId>(typeof options.take === 'object' ? options.take : []);
   for (let round = 0; round < roundsMax; round++) {
     const newest = round === 0 ? await currentOf(look, options.lineage, state) : undefined;
     const head = await log.head({ ...options, newest });
@@ -100,7 +100,7 @@ async function claim(options: ClaimOptions, look: FirstLook): Promise<LineageWri
       { me: state.holder, lowest: lowestClaim(options, state) },
       options,
     );
-    if (options.take && round === 0) for (const epoch of epochs) gone.add(epoch.holder);
+    if (options.take === true && round === 0) for (const epoch of epochs) gone.add(epoch.holder);
     await askWhoIsGone(options, state.holder, epochs, gone);
     const decision = decideClaim({
       me: state.holder,

@@ -3,7 +3,7 @@ import type { HolderId } from '../model/ids.ts';
 /** Whether another holder of a lineage still exists. */
 export interface Liveness {
   /**
-   * `gone` only when something that cannot be mistaken said so *after* this question was asked; no answer, or an answer
+   * `ending`: it is alive and was told to end. `gone` only when something that cannot be mistaken said so *after* this question was asked; no answer, or an answer
    * of unknown age, is `unknown` and counts as alive.
    */
   isGone(
@@ -12,5 +12,5 @@ export interface Liveness {
       /** As its records name it: of a pod its name. */ readonly name?: string;
       readonly signal?: AbortSignal;
     },
-  ): Promise<'gone' | 'unknown'>;
+  ): Promise<'gone' | 'ending' | 'unknown'>;
 }

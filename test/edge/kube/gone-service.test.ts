@@ -39,7 +39,7 @@ describe('a pod', () => {
 
   test.each(['alive', 'terminating', 'unknown'] as const)('that is %s is not gone', async (state) => {
     server.pods.set('pod-1', state);
-    expect(await service().isGone(holder)).toBe('unknown');
+    expect(await service().isGone(holder)).toBe(state === 'terminating' ? 'ending' : 'unknown');
     expect(await service().stateOf(holder)).toBe(state);
   });
 
