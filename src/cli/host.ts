@@ -142,6 +142,14 @@ export interface Host {
     route: Route,
     options: { readonly waitMs: number; readonly body?: string },
   ): Promise<{ readonly code: number; readonly body: string }>;
+  /** The text of a settings file; E_USAGE when it cannot be read. */
+  readSettings(path: string): Promise<string>;
+  /** A certificate and the key that belongs to it, as PEM, and when it ends; E_USAGE when they cannot be used. */
+  readTlsFiles(paths: { readonly cert: string; readonly key: string }): Promise<{
+    readonly cert: string;
+    readonly key: string;
+    readonly validUntilMs: number;
+  }>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

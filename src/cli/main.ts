@@ -311,6 +311,17 @@ const host: Host = {
       return false;
     }
   },
+  async readSettings(path) {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (cause) {
+      throw new HoldfastError('E_USAGE', `the settings cannot be read: ${(cause as Error).message}`, {
+        cause,
+        remedy: 'Name the file with --settings FILE; this user has to be able to read it.',
+      });
+    }
+  },
+  readTlsFiles: async (paths) => (await import('../edge/host/tls-files.ts')).readTlsFiles(paths),
   bootId() {
     try {
       return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();

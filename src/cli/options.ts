@@ -77,6 +77,11 @@ export type OptionName =
   | 'token-file'
   | 'log-level'
   | 'termination-message'
+  | 'settings'
+  | 'tls-cert'
+  | 'tls-key'
+  | 'listen'
+  | 'drain'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -169,6 +174,11 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   grace: { value: 'DURATION', help: 'how long the end may take, from its first notice (default 25s)' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
+  settings: { value: 'FILE', help: 'what the webhook may inject and for whom, as JSON; read again when it changes' },
+  'tls-cert': { value: 'FILE', help: 'certificate of the server with its chain, PEM; read again when it changes' },
+  'tls-key': { value: 'FILE', help: 'the key that belongs to it, PEM' },
+  listen: { value: 'HOST:PORT', help: 'address to listen on (default 0.0.0.0:10250)' },
+  drain: { value: 'DURATION', help: 'go on answering for this long after the signal to end (default 5s)' },
   'log-level': { value: 'LEVEL', help: 'debug, info (default), warn or error' },
   help: { help: 'show the help of the command' },
 };

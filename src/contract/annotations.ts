@@ -83,6 +83,8 @@ export interface AnnotationInfo<Value> {
   readonly example: string;
   /** What stands there where nobody says anything; undefined where that is nothing. */
   readonly otherwise?: string;
+  /** Nothing does yet what it says, so it is refused: nobody is to rely on it. */
+  readonly isPending?: true;
   /** Counts on a pod only: a namespace, a policy or the chart cannot say it for pods that do not. */
   readonly podOnly?: true;
   readonly help: string;
@@ -150,16 +152,16 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
   },
   slots: {
     parse: oneOf('claim', 'seed', 'refuse'),
-    form: '`claim`, `seed` or `refuse`',
-    example: 'claim',
-    otherwise: 'claim',
-    help: 'Pods of a Deployment have no identity. `claim`: numbered slots, each new pod inherits exactly one predecessor. `seed`: all start from the newest checkpoint of slot 0, and none of them writes it. `refuse`: one slot, and a second pod waits for the first one to end.',
+    form: '`refuse`; not yet `claim` or `seed`',
+    example: 'refuse',
+    otherwise: 'refuse',
+    help: 'Pods of a Deployment have no identity. `refuse`: they share slot 0, and a second pod waits for the first one to end. Not yet: `claim`, numbered slots, where each new pod inherits exactly one predecessor; `seed`, where all start from the newest checkpoint of slot 0, and none of them writes it.',
   },
   'when-held': {
     parse: oneOf('take', 'fork'),
     form: '`take` or `fork`',
     example: 'fork',
-    otherwise: 'take',
+    isPending: true,
     help: 'All slots are held, as in a surge rollout. `take`: the slot of the pod that ends first, which is fenced. `fork`: a new slot from its newest checkpoint.',
   },
   'handoff-wait': {
@@ -195,31 +197,35 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     form: 'the id of a checkpoint (6 hexadecimal digits or more), or a time',
     example: '2026-03-01T12:00Z',
     podOnly: true,
+    isPending: true,
     help: 'Rollback: the pods that start next restore this checkpoint, or the newest made until then. Honoured once per value and slot, and recorded in the receipt.',
   },
   'hook.pre-checkpoint': {
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/quiesce',
+    isPending: true,
     help: 'Is called (POST) before a checkpoint: the application makes its files consistent.',
   },
   'hook.post-checkpoint': {
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/thaw',
+    isPending: true,
     help: 'Is called (POST) after it, whatever became of it.',
   },
   'hook.post-restore': {
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/reload',
+    isPending: true,
     help: 'Is called (POST) once when the application runs after a restore.',
   },
   'hook-timeout': {
     parse: duration('1s', '5m'),
     form: 'a duration from 1s to 5m',
     example: '5s',
-    otherwise: '10s',
+    isPending: true,
     help: 'How long each of these calls may take.',
   },
   'run-as-user': {
@@ -369,6 +375,10 @@ export function readAnnotations(
     }
     if (found.info.podOnly === true && place !== 'pod') {
       add('counts on a pod only', `Write ${key} on the pods themselves.`);
+      continue;
+    }
+    if (found.info.isPending === true) {
+      add('does nothing in this version', 'Leave it out until a version does what it says.');
       continue;
     }
     const parsed: ParsedValue<unknown> =

@@ -7,7 +7,9 @@ export const agentContainer = 'holdfast-agent';
 export const ownVolumes = {
   state: 'holdfast-state',
   key: 'holdfast-key',
-  tokens: 'holdfast-tokens',
+  serviceToken: 'holdfast-service-token',
+  serviceCa: 'holdfast-service-ca',
+  awsToken: 'holdfast-aws-token',
   credentials: 'holdfast-credentials',
   ca: 'holdfast-ca',
   store: 'holdfast-store',
@@ -18,8 +20,9 @@ export const stateDirectory = '/run/holdfast';
 
 /** Where what is mounted read-only lies. */
 export const keyFile = '/etc/holdfast/key/key';
-export const serviceTokenFile = '/etc/holdfast/tokens/service';
-export const awsTokenFile = '/etc/holdfast/tokens/aws';
+export const serviceTokenFile = '/etc/holdfast/service-token/token';
+export const serviceCaFile = '/etc/holdfast/service-ca/ca.crt';
+export const awsTokenFile = '/etc/holdfast/aws-token/token';
 export const credentialsFile = '/etc/holdfast/credentials/credentials';
 export const caFile = '/etc/holdfast/ca/ca.crt';
 

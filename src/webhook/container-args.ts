@@ -1,5 +1,5 @@
 /** The command lines of the injected containers, in the forms of docs/cli.md. */
-import { keyFile, stateDirectory, volumePath } from '../contract/pod-layout.ts';
+import { keyFile, serviceCaFile, serviceTokenFile, stateDirectory, volumePath } from '../contract/pod-layout.ts';
 import type { Injection, Lineage } from './decision.ts';
 import type { WebhookSettings } from './settings.ts';
 
@@ -21,10 +21,8 @@ function option(name: string, text: string | undefined): readonly string[] {
   return text === undefined ? [] : [`--${name}`, literal(text)];
 }
 
-/** Name of the lineage; without its slot where that is chosen when the pod runs. */
-export function lineageArgument({ workload, slot }: Lineage): string {
-  if (slot.by === 'fixed') return `${literal(workload)}/${literal(slot.slot)}`;
-  return slot.by === 'node' ? `${literal(workload)}/$(HOLDFAST_NODE_NAME)` : literal(workload);
+function lineageArgument({ workload, slot }: Lineage): string {
+  return `${literal(workload)}/${slot.by === 'node' ? '$(HOLDFAST_NODE_NAME)' : literal(slot.slot)}`;
 }
 
 function commonArgs({ store, lineage, volumes }: Injection): readonly string[] {
@@ -37,16 +35,25 @@ function commonArgs({ store, lineage, volumes }: Injection): readonly string[] {
     ...option('state-dir', stateDirectory),
     '--pod-uid',
     '$(HOLDFAST_POD_UID)',
+    '--pod-name',
+    '$(HOLDFAST_POD_NAME)',
   ];
 }
 
 export function rehydrateArgs(injection: Injection, { service }: WebhookSettings): readonly string[] {
-  const { noData, handoffWait } = injection;
+  const { noData, handoffWait, volumes } = injection;
   return [
     ...commonArgs(injection),
-    '--pod-name',
-    '$(HOLDFAST_POD_NAME)',
     ...option('service', service?.url),
+    ...option('service-token-file', service && serviceTokenFile),
+    ...option('service-ca-file', service?.caConfigMap && serviceCaFile),
+    ...volumes.flatMap(({ name, sizeLimitBytes }) =>
+      option('size-limit', sizeLimitBytes === undefined ? undefined : `${name}=${sizeLimitBytes}`),
+    ),
+    // Globs that are meant for one volume do no harm in another: they only order.
+    ...[...new Set(volumes.flatMap(({ restoreFirst }) => restoreFirst))].flatMap((glob) =>
+      option('restore-first', glob),
+    ),
     ...option('on-first-boot', noData.firstBoot),
     ...option('on-missing', noData.missing),
     ...option('on-unreachable', noData.unreachable),
@@ -55,13 +62,23 @@ export function rehydrateArgs(injection: Injection, { service }: WebhookSettings
 }
 
 export function agentArgs(injection: Injection): readonly string[] {
-  const { schedule, rpo, graceSeconds } = injection;
+  const { schedule, rpo, graceSeconds, selection } = injection;
   return [
     ...commonArgs(injection),
+    ...selection.include.flatMap((glob) => option('include', glob)),
+    ...selection.exclude.flatMap((glob) => option('exclude', glob)),
     ...option('schedule', schedule),
     ...option('rpo', rpo),
-    ...option('grace', `${graceSeconds}s`),
+    ...option('grace', `${agentGraceSeconds(graceSeconds)}s`),
   ];
+}
+
+/**
+ * What an agent may count on from its first notice on. It is killed about when the grace is over, so a part is left for what is on
+ * its way then; of a short grace less.
+ */
+function agentGraceSeconds(graceSeconds: number): number {
+  return Math.max(1, graceSeconds - Math.min(5, Math.ceil(graceSeconds / 5)));
 }
 
 export const notifyCommand: readonly string[] = ['holdfast', 'notify', '--state-dir', stateDirectory];

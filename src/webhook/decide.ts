@@ -109,8 +109,7 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
   const wantedGrace = Math.ceil((effective.find('grace-at-least')?.value ?? 0) / 1000);
   const graceSeconds = Math.max(pod.graceSeconds, wantedGrace);
   const credentials = credentialsFor(store, pod);
-  const text = (name: 'schedule' | 'handoff-wait' | 'hook-timeout' | 'log-level'): string =>
-    effective.find(name)?.text ?? '';
+  const text = (name: 'schedule' | 'handoff-wait' | 'log-level'): string => effective.find(name)?.text ?? '';
   const noData = (name: 'on-first-boot' | 'on-missing' | 'on-unreachable'): string => effective.find(name)?.text ?? '';
   return {
     kind: 'inject',
@@ -123,6 +122,7 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
     injection: {
       lineage,
       volumes: volumes.kept,
+      selection: volumes.selection,
       store,
       image: image.name,
       identity,
@@ -136,14 +136,7 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
         missing: noData('on-missing'),
         unreachable: noData('on-unreachable'),
       },
-      restoreAt: effective.find('restore-at')?.text,
       handoffWait: text('handoff-wait'),
-      hooks: {
-        preCheckpoint: effective.find('hook.pre-checkpoint')?.text,
-        postCheckpoint: effective.find('hook.post-checkpoint')?.text,
-        postRestore: effective.find('hook.post-restore')?.text,
-      },
-      hookTimeout: text('hook-timeout'),
       logLevel: text('log-level'),
       graceSeconds,
       raisesGrace: graceSeconds > pod.graceSeconds,

@@ -29,6 +29,8 @@ export interface Refusal {
 export interface Injection {
   readonly lineage: Lineage;
   readonly volumes: readonly KeptVolume[];
+  /** Globs, of all volumes alike. */
+  readonly selection: VolumeSelection;
   readonly store: Store & { readonly name: string };
   readonly image: string;
   readonly identity: Identity;
@@ -40,10 +42,7 @@ export interface Injection {
   readonly rto: string | undefined;
   /** As `--on-first-boot`, `--on-missing`, `--on-unreachable` take them. */
   readonly noData: { readonly firstBoot: string; readonly missing: string; readonly unreachable: string };
-  readonly restoreAt: string | undefined;
   readonly handoffWait: string;
-  readonly hooks: { readonly [Name in 'preCheckpoint' | 'postCheckpoint' | 'postRestore']: string | undefined };
-  readonly hookTimeout: string;
   readonly logLevel: string;
   readonly graceSeconds: number;
   /** The pod's own is raised to `graceSeconds`. */
@@ -66,11 +65,8 @@ export interface Lineage {
   readonly slot: LineageSlot;
 }
 
-/** fixed: known now. node: the name of the node, known when the pod runs. claimed: chosen among the replicas when the pod runs. */
-export type LineageSlot =
-  | { readonly by: 'fixed'; readonly slot: string }
-  | { readonly by: 'node' }
-  | { readonly by: 'claimed'; readonly mode: 'claim' | 'seed' | 'refuse'; readonly whenHeld: 'take' | 'fork' };
+/** fixed: known now. node: the name of the node, known when the pod runs. shared: the one slot of pods that have no identity. */
+export type LineageSlot = { readonly by: 'fixed' | 'shared'; readonly slot: string } | { readonly by: 'node' };
 
 export interface KeptVolume {
   readonly name: VolumeName;
@@ -78,9 +74,12 @@ export interface KeptVolume {
   readonly isEmptyDir: boolean;
   readonly inMemory: boolean;
   readonly sizeLimitBytes: number | undefined;
+  readonly restoreFirst: readonly string[];
+}
+
+export interface VolumeSelection {
   readonly include: readonly string[];
   readonly exclude: readonly string[];
-  readonly restoreFirst: readonly string[];
 }
 
 export interface Identity {

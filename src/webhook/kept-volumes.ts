@@ -2,12 +2,13 @@
 import { annotationPrefix } from '../contract/annotations.ts';
 import { parseQuantity } from '../contract/quantity.ts';
 import { nearest } from '../engine/model/nearest.ts';
-import type { KeptVolume, Refusal } from './decision.ts';
+import type { KeptVolume, Refusal, VolumeSelection } from './decision.ts';
 import type { EffectiveAnnotations } from './effective.ts';
 import type { Container, Pod, Volume } from './pod.ts';
 
 export interface KeptVolumes {
   readonly kept: readonly KeptVolume[];
+  readonly selection: VolumeSelection;
   readonly refusals: readonly Refusal[];
   readonly warnings: readonly string[];
 }
@@ -47,8 +48,6 @@ export function keptVolumes(pod: Pod, effective: EffectiveAnnotations): KeptVolu
       isEmptyDir: source.kind === 'emptyDir',
       inMemory: source.kind === 'emptyDir' && source.medium === 'Memory',
       sizeLimitBytes: limit === undefined ? undefined : positive(parseQuantity(limit)),
-      include: effective.findForVolume('include', name)?.value ?? [],
-      exclude: effective.findForVolume('exclude', name)?.value ?? [],
       restoreFirst: effective.findForVolume('restore-first', name)?.value ?? [],
     });
     warnings.push(...mountWarnings(name, [...pod.containers, ...pod.initContainers]));
@@ -63,11 +62,32 @@ export function keptVolumes(pod: Pod, effective: EffectiveAnnotations): KeptVolu
       remedy: `Name it in ${annotation} ("${named.text.slice(0, 200)}"), or correct its name.`,
     });
   }
-  return { kept, refusals, warnings };
+  const selection = selectionOf(named.value, effective);
+  if ('remedy' in selection) refusals.push(selection);
+  return { kept, selection: 'remedy' in selection ? nothingSelected : selection, refusals, warnings };
+}
+
+const nothingSelected: VolumeSelection = { include: [], exclude: [] };
+
+/** An agent takes the same globs for all of its volumes: where they differ, one of them would lose or store what it should not. */
+function selectionOf(names: readonly string[], effective: EffectiveAnnotations): VolumeSelection | Refusal {
+  const each = names.map((name) => ({
+    include: effective.findForVolume('include', name)?.value ?? [],
+    exclude: effective.findForVolume('exclude', name)?.value ?? [],
+  }));
+  const first = each[0] ?? nothingSelected;
+  const other = each.findIndex((one) => JSON.stringify(one) !== JSON.stringify(first));
+  if (other < 0) return first;
+  return {
+    annotation: `${annotationPrefix}volumes`,
+    value: names.join(','),
+    reason: `${names[0]} and ${names[other]} have different include or exclude globs, which this version cannot keep apart`,
+    remedy: 'Give all kept volumes the same ones.',
+  };
 }
 
 function refused(refusal: Refusal): KeptVolumes {
-  return { kept: [], refusals: [refusal], warnings: [] };
+  return { kept: [], selection: nothingSelected, refusals: [refusal], warnings: [] };
 }
 
 function listText(names: readonly string[]): string {

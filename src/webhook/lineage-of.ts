@@ -27,16 +27,19 @@ export function lineageOf(
   const { kind, name } = chosen?.value ?? (known as Owned);
   const ownSlot = effective.find('slot');
   const slot: LineageSlot =
-    ownSlot !== undefined
-      ? { by: 'fixed', slot: ownSlot.value }
-      : (known?.slot ?? {
-          by: 'claimed',
-          mode: effective.find('slots')?.value ?? 'claim',
-          whenHeld: effective.find('when-held')?.value ?? 'take',
-        });
+    ownSlot !== undefined ? { by: 'fixed', slot: ownSlot.value } : (known?.slot ?? { by: 'shared', slot: '0' });
+  const mode = effective.find('slots');
+  if (slot.by === 'shared' && mode !== undefined && mode.value !== 'refuse') {
+    return {
+      annotation: `${annotationPrefix}slots`,
+      value: mode.text,
+      reason: 'pods cannot choose among slots in this version',
+      remedy: 'Leave it out, and run one replica; or use a StatefulSet, whose pods have a number each.',
+    };
+  }
   const workload = `${place.cluster}/${place.namespace}/${kind}/${name}`;
   // Names of nodes are the longest that can come behind it.
-  const longest = slot.by === 'fixed' ? slot.slot : slot.by === 'node' ? 'n'.repeat(253) : '999';
+  const longest = slot.by === 'node' ? 'n'.repeat(253) : slot.slot;
   if (!isWorkloadName({ kind, name }) || !isLineageName(`${workload}/${longest}`)) {
     return {
       annotation: chosen === undefined ? 'metadata.ownerReferences' : `${annotationPrefix}lineage`,

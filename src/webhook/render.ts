@@ -10,6 +10,7 @@ import {
   keyFile,
   ownVolumes,
   rehydrateContainer,
+  serviceCaFile,
   serviceTokenFile,
   stateDirectory,
   volumePath,
@@ -104,11 +105,13 @@ function statusText(injection: Injection, warnings: readonly string[]): string {
   const { lineage, volumes, store, schedule, identity, image, origins } = injection;
   return JSON.stringify({
     version: 1,
-    lineage: `${lineage.workload}${lineage.slot.by === 'fixed' ? `/${lineage.slot.slot}` : ''}`,
-    slot: lineage.slot.by === 'claimed' ? lineage.slot.mode : lineage.slot.by,
+    lineage: lineage.slot.by === 'node' ? lineage.workload : `${lineage.workload}/${lineage.slot.slot}`,
+    slot: lineage.slot.by,
     volumes: volumes.map(({ name }) => name),
     store: store.name,
     schedule,
+    rpo: injection.rpo ?? null,
+    rto: injection.rto ?? null,
     image,
     user: identity.user ?? null,
     from: origins,
@@ -216,7 +219,7 @@ function environmentOf({ store, credentials, logLevel, lineage }: Injection): re
   ];
 }
 
-function mountsOf(injection: Injection, settings: WebhookSettings, volumesReadOnly: boolean): readonly JsonObject[] {
+function mountsOf(injection: Injection, { service }: WebhookSettings, volumesReadOnly: boolean): readonly JsonObject[] {
   const { store, volumes, credentials } = injection;
   const secret = (volume: string, file: string): JsonObject => ({
     name: volume,
@@ -231,7 +234,10 @@ function mountsOf(injection: Injection, settings: WebhookSettings, volumesReadOn
     })),
     { name: ownVolumes.state, mountPath: stateDirectory },
     ...(store.encrypted ? [secret(ownVolumes.key, keyFile)] : []),
-    ...(tokensOf(injection, settings).length > 0 ? [secret(ownVolumes.tokens, serviceTokenFile)] : []),
+    // Only who restores asks.
+    ...(service === undefined || volumesReadOnly ? [] : [secret(ownVolumes.serviceToken, serviceTokenFile)]),
+    ...(service?.caConfigMap === undefined || volumesReadOnly ? [] : [secret(ownVolumes.serviceCa, serviceCaFile)]),
+    ...(store.roleArn === undefined ? [] : [secret(ownVolumes.awsToken, awsTokenFile)]),
     ...(store.credentialsSecret === undefined ? [] : [secret(ownVolumes.credentials, credentialsFile)]),
     ...(store.caConfigMap === undefined ? [] : [secret(ownVolumes.ca, caFile)]),
     ...(store.claim === undefined ? [] : [{ name: ownVolumes.store, mountPath: store.address.slice('file:'.length) }]),
@@ -287,9 +293,8 @@ function pathOf(mount: Json): string {
 // ---------------------------------------------------------------------------------------------------------------------
 // Volumes
 
-function injectedVolumes(injection: Injection, settings: WebhookSettings): readonly JsonObject[] {
+function injectedVolumes(injection: Injection, { service }: WebhookSettings): readonly JsonObject[] {
   const { store, lineage } = injection;
-  const tokens = tokensOf(injection, settings);
   const defaultMode = secretMode(injection);
   return [
     // On disk: what it says of the volumes must outlive every reboot that they outlive.
@@ -308,7 +313,10 @@ function injectedVolumes(injection: Injection, settings: WebhookSettings): reado
           },
         ]
       : []),
-    ...(tokens.length > 0 ? [{ name: ownVolumes.tokens, projected: { sources: tokens, defaultMode: 0o644 } }] : []),
+    ...(service === undefined ? [] : [tokenVolume(ownVolumes.serviceToken, service.audience)]),
+    ...(store.roleArn === undefined ? [] : [tokenVolume(ownVolumes.awsToken, 'sts.amazonaws.com')]),
+    ...(service?.caConfigMap === undefined ? [] : [caVolume(ownVolumes.serviceCa, service.caConfigMap)]),
+    ...(store.caConfigMap === undefined ? [] : [caVolume(ownVolumes.ca, store.caConfigMap)]),
     ...(store.credentialsSecret === undefined
       ? []
       : [
@@ -321,32 +329,19 @@ function injectedVolumes(injection: Injection, settings: WebhookSettings): reado
             },
           },
         ]),
-    ...(store.caConfigMap === undefined
-      ? []
-      : [
-          {
-            name: ownVolumes.ca,
-            configMap: {
-              name: store.caConfigMap,
-              items: [{ key: 'ca.crt', path: 'ca.crt' }],
-              defaultMode: 0o644,
-            },
-          },
-        ]),
     ...(store.claim === undefined
       ? []
       : [{ name: ownVolumes.store, persistentVolumeClaim: { claimName: store.claim } }]),
   ];
 }
 
-function tokensOf({ store }: Injection, { service }: WebhookSettings): readonly JsonObject[] {
-  const token = (audience: string, path: string): JsonObject => ({
-    serviceAccountToken: { audience, expirationSeconds: 3600, path },
-  });
-  return [
-    ...(service === undefined ? [] : [token(service.audience, 'service')]),
-    ...(store.roleArn === undefined ? [] : [token('sts.amazonaws.com', 'aws')]),
-  ];
+function tokenVolume(name: string, audience: string): JsonObject {
+  const token = { serviceAccountToken: { audience, expirationSeconds: 3600, path: 'token' } };
+  return { name, projected: { sources: [token], defaultMode: 0o644 } };
+}
+
+function caVolume(name: string, configMap: string): JsonObject {
+  return { name, configMap: { name: configMap, items: [{ key: 'ca.crt', path: 'ca.crt' }], defaultMode: 0o644 } };
 }
 
 /**

@@ -16,8 +16,8 @@ export interface WebhookSettings {
   readonly namespaces: ReadonlyMap<string, AnnotationReading>;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly stores: ReadonlyMap<string, Store>;
-  /** What pods ask whether a holder is gone. */
-  readonly service: { readonly url: string; readonly audience: string } | undefined;
+  /** What pods ask whether the holder of their lineage is gone. */
+  readonly service: Service | undefined;
   /** What happens where neither the pod nor anybody else says which user the application runs as. */
   readonly unknownUser: 'root' | 'refuse';
   readonly platform: 'kubernetes' | 'openshift';
@@ -26,6 +26,14 @@ export interface WebhookSettings {
   readonly uploadBytesPerSecond: number | undefined;
   /** Init containers that have to run before a restore, beside those that are known. */
   readonly startAfter: readonly string[];
+}
+
+export interface Service {
+  readonly url: string;
+  /** Of the token with which pods ask. */
+  readonly audience: string;
+  /** A ConfigMap in the pod's namespace with the key `ca.crt`; undefined where the system's CAs do. */
+  readonly caConfigMap: string | undefined;
 }
 
 /** `namespaces`: names, with `*` for any characters. */
@@ -95,7 +103,7 @@ function readSettings(settings: JsonReader): WebhookSettings {
     throw new MalformedError('cluster', 'a name of at most 63 letters, digits, dots, dashes and underscores');
   }
   const service = settings.object('service');
-  if (service !== undefined) refuseUnknown(service, ['url', 'audience']);
+  if (service !== undefined) refuseUnknown(service, ['url', 'audience', 'caConfigMap']);
   const stores = new Map(membersOf(settings, 'stores').map(([name, store]) => [name, readStore(store)]));
   if (stores.size === 0) throw new MalformedError('stores', 'an object with one store or more');
   return Object.freeze({
@@ -112,7 +120,11 @@ function readSettings(settings: JsonReader): WebhookSettings {
     service:
       service === undefined
         ? undefined
-        : { url: service.requiredText('url'), audience: service.text('audience') ?? 'holdfast' },
+        : {
+            url: service.requiredText('url'),
+            audience: service.text('audience') ?? 'holdfast',
+            caConfigMap: service.text('caConfigMap'),
+          },
     unknownUser: choice(settings, 'unknownUser', ['root', 'refuse'] as const) ?? 'root',
     platform: choice(settings, 'platform', ['kubernetes', 'openshift'] as const) ?? 'kubernetes',
     hostNetwork: choice(settings, 'hostNetwork', ['refuse', 'allow'] as const) ?? 'refuse',

@@ -117,6 +117,8 @@ class Machine {
       outliveSignals: unused,
       volumeUsers: unused,
       prepareSocket: unused,
+      readSettings: unused,
+      readTlsFiles: unused,
       askAgent: unused,
     };
   }

@@ -44,8 +44,7 @@ function stateful(more: JsonObject = {}): JsonObject {
 export const cases: readonly Case[] = [
   {
     name: 'deployment',
-    about:
-      'A Deployment without a word on users: slots are claimed, root with four capabilities, everything else built in.',
+    about: 'A Deployment without a word on users: one slot, root with four capabilities, everything else built in.',
     review: reviewOf(podOf({ metadata: ofDeployment(), spec: { securityContext: {} } })),
   },
   {
@@ -171,12 +170,19 @@ export const cases: readonly Case[] = [
     review: reviewOf(podOf({ metadata: ownedBy('DaemonSet', 'cache') })),
   },
   {
-    name: 'rollout-fork',
-    about: 'A ReplicaSet of Argo Rollouts; replicas fork when all slots are held.',
+    name: 'rollout',
+    about: 'A ReplicaSet of Argo Rollouts; two volumes with the same globs, and an order of restoring.',
     review: reviewOf(
       podOf({
         metadata: ownedBy('ReplicaSet', 'web-6b7c8d', { labels: { 'rollouts-pod-template-hash': '6b7c8d' } }),
-        annotations: { slots: 'claim', 'when-held': 'fork', 'handoff-wait': '45s' },
+        annotations: {
+          volumes: 'data,cache',
+          'exclude.data': '*.tmp',
+          'exclude.cache': '*.tmp',
+          'restore-first.cache': 'hot/**',
+          'handoff-wait': '45s',
+        },
+        spec: { volumes: [data, { name: 'cache', emptyDir: { sizeLimit: '2Gi' } }] },
       }),
     ),
   },
@@ -441,15 +447,32 @@ export const cases: readonly Case[] = [
     ),
   },
   {
+    name: 'refused-not-yet',
+    about: 'What nothing does yet is refused, so that nobody relies on it.',
+    review: reviewOf(
+      podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z', slots: 'claim' } }),
+    ),
+  },
+  {
+    name: 'refused-different-globs',
+    about: 'Two volumes with globs that differ.',
+    review: reviewOf(
+      podOf({
+        annotations: { volumes: 'data,cache', 'exclude.data': '*.tmp' },
+        spec: { volumes: [data, { name: 'cache', emptyDir: {} }] },
+      }),
+    ),
+  },
+  {
     name: 'refused-malformed',
     about: 'A pod that the API server would not have let through.',
     review: reviewOf(podOf({ spec: { volumes: [{ name: 'data', emptyDir: 'yes' }] } })),
   },
   {
     name: 'store-with-everything',
-    about: 'A role of its own, a CA, the service that pods ask, variables with text that names none, a rollback.',
+    about: 'A role of its own, a CA, the service that pods ask, an address with text that names no variable.',
     settings: {
-      service: { url: 'https://holdfast.holdfast.svc', audience: 'holdfast.dev' },
+      service: { url: 'https://holdfast.holdfast.svc', audience: 'holdfast.dev', caConfigMap: 'holdfast-ca' },
       stores: {
         default: {
           address: 's3://checkpoints/$(HOME)?region=eu-central-1',
@@ -462,7 +485,6 @@ export const cases: readonly Case[] = [
     },
     review: reviewOf(
       podOf({
-        annotations: { 'restore-at': '2026-03-01T12:00Z' },
         spec: { containers: [containerOf('app', irsa)], volumes: [data, irsaVolume] },
       }),
     ),

@@ -108,17 +108,17 @@ function withoutMet(pod: JsonObject): JsonObject {
 describe('the lineage', () => {
   const lineageText = (pod: JsonObject): string => {
     const { workload, slot } = injectionOf(pod).lineage;
-    return `${workload} ${slot.by === 'fixed' ? slot.slot : slot.by}`;
+    return `${workload} ${slot.by === 'node' ? 'node' : slot.slot}`;
   };
 
   it.each([
     ['a bare pod', {}, 'prod/team-a/pod/app app'],
-    ['a Deployment', ofDeployment(), 'prod/team-a/deployment/web claimed'],
-    ['a ReplicaSet alone', ownedBy('ReplicaSet', 'web'), 'prod/team-a/replicaset/web claimed'],
+    ['a Deployment', ofDeployment(), 'prod/team-a/deployment/web 0'],
+    ['a ReplicaSet alone', ownedBy('ReplicaSet', 'web'), 'prod/team-a/replicaset/web 0'],
     [
       'a ReplicaSet with a foreign hash',
       ofDeployment({ labels: { 'pod-template-hash': 'other' } }),
-      'prod/team-a/replicaset/web-5d4f8c7b9 claimed',
+      'prod/team-a/replicaset/web-5d4f8c7b9 0',
     ],
     ['a StatefulSet', ownedBy('StatefulSet', 'db', { name: 'db-11' }), 'prod/team-a/statefulset/db 11'],
     ['a DaemonSet', ownedBy('DaemonSet', 'cache'), 'prod/team-a/daemonset/cache node'],

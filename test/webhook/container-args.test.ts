@@ -1,0 +1,51 @@
+import { expect, it } from 'vitest';
+import { commands } from '../../src/cli/commands.ts';
+import { parseOptions, type Parsed } from '../../src/cli/options.ts';
+import { decide } from '../../src/webhook/decide.ts';
+import { agentArgs, notifyCommand, rehydrateArgs } from '../../src/webhook/container-args.ts';
+import { readReview } from '../../src/webhook/admission-review.ts';
+import { toLineageName } from '../../src/engine/model/ids.ts';
+import { cases } from './cases.ts';
+import { settingsOf } from './pods.ts';
+
+/** As the command itself reads it. */
+function parsed(name: string, args: readonly string[]): Parsed {
+  const command = commands.find((each) => each.name === name);
+  if (command === undefined) throw new Error(`there is no command ${name}`);
+  return parseOptions(name, command.options, args, {}, command.repeatable);
+}
+
+const injected = cases.flatMap(({ name, review, settings: more }) => {
+  const settings = settingsOf(more);
+  const decision = decide(readReview(review), settings);
+  return decision.kind === 'inject' ? [{ name, injection: decision.injection, settings }] : [];
+});
+
+it.each(injected)('what is injected for $name, the commands understand', ({ injection, settings }) => {
+  const rehydrate = parsed('rehydrate', rehydrateArgs(injection, settings));
+  const agent = parsed('agent', agentArgs(injection));
+  for (const command of [rehydrate, agent]) {
+    expect(command.positionals).toEqual([]);
+    expect(command.list('volume')).toEqual(injection.volumes.map(({ name }) => `${name}=/volumes/${name}`));
+    // As the kubelet puts it in.
+    const lineage = command.required('lineage').replace('$(HOLDFAST_NODE_NAME)', 'node-1.example');
+    expect(toLineageName(lineage).split('/')).toHaveLength(5);
+    expect(command.required('state-dir')).toBe('/run/holdfast');
+  }
+  expect(agent.required('lineage')).toBe(rehydrate.required('lineage'));
+  expect(agent.required('schedule')).toBe(injection.schedule);
+});
+
+it('the preStop hook is one, too', () => {
+  const [program, name, ...args] = notifyCommand as [string, string, ...string[]];
+  expect(program).toBe('holdfast');
+  expect(parsed(name, args).required('state-dir')).toBe('/run/holdfast');
+});
+
+it('an agent counts on less than the grace period, and on a second at the least', () => {
+  const graceOf = (graceSeconds: number): string => {
+    const { injection } = injected[0] as (typeof injected)[number];
+    return parsed('agent', agentArgs({ ...injection, graceSeconds })).required('grace');
+  };
+  expect([0, 1, 2, 10, 30, 600].map(graceOf)).toEqual(['1s', '1s', '1s', '8s', '25s', '595s']);
+});
