@@ -7,6 +7,7 @@ import { ObservedWriter, StoreTraffic } from '../../src/edge/store/observed-stor
 import { MemoryStore } from '../../src/edge/store/memory-store.ts';
 import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { capture } from '../../src/engine/capture/capture.ts';
+import type { WatchedVolume } from '../../src/engine/capture/watched-volume.ts';
 import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
 import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
@@ -178,10 +179,11 @@ export class Pod {
       readonly include?: readonly string[];
       readonly exclude?: readonly string[];
       readonly dryRun?: boolean;
+      readonly watched?: WatchedVolume;
       readonly signal?: AbortSignal;
     } = {},
   ): Promise<CaptureOutcome> {
-    const { path = '', include = [], exclude = [], dryRun = false, signal, ...rest } = settings;
+    const { path = '', include = [], exclude = [], dryRun = false, watched, signal, ...rest } = settings;
     const writer = await this.writer();
     return await capture(
       {
@@ -198,7 +200,7 @@ export class Pod {
         },
       },
       {
-        volumes: [{ name: toVolumeName('data'), path, selection: makeSelection(include, exclude) }],
+        volumes: [{ name: toVolumeName('data'), path, selection: makeSelection(include, exclude), watched }],
         ...defaults,
         ...rest,
       },

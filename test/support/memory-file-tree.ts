@@ -132,6 +132,8 @@ export interface MemoryWriter {
 export class MemoryFileSystem {
   readonly #options: MemoryFileSystemOptions;
   readonly #root: Inode;
+  /** Told as inotify tells a directory: by the name that was used; `whole` for a directory that came there. Mappings tell when they end. */
+  readonly listeners: Set<(path: MemoryPath, whole: boolean) => void> = new Set();
   #nextInode = 2n;
   #inodes = 1;
   #blocks = 0;
@@ -182,11 +184,14 @@ export class MemoryFileSystem {
   /** Makes a directory and those above it. `device` other than its parent's makes it a mount point. */
   mkdir(path: MemoryPath, options: { readonly mode?: number; readonly device?: bigint } = {}): void {
     let at = this.#root;
+    const made: string[] = [];
     for (const name of split(path)) {
       let next = at.children.get(name);
+      made.push(name);
       if (next === undefined) {
         next = this.makeInode(fileType.directory | 0o755, at, options.device);
         this.attach(at, name, next);
+        this.#tell(fromKey(made.join('/')), true);
       }
       at = next;
     }
@@ -199,15 +204,18 @@ export class MemoryFileSystem {
     this.truncate(inode, 0);
     this.writeTo(inode, bytesOf(content), 0);
     if (options.mode !== undefined) inode.mode = fileType.regular | options.mode;
+    this.#tell(path);
   }
 
   /** Writes into a file at a position; holes stay where nothing was written. */
   writeAt(path: MemoryPath, position: number, content: Uint8Array | string): void {
     this.writeTo(this.#fileAt(path), bytesOf(content), position);
+    this.#tell(path);
   }
 
   resize(path: MemoryPath, size: number): void {
     this.truncate(this.#fileAt(path), size);
+    this.#tell(path);
   }
 
   symlink(path: MemoryPath, target: Uint8Array | string): void {
@@ -234,6 +242,7 @@ export class MemoryFileSystem {
     this.attach(directory, name, inode);
     inode.nlink++;
     inode.ctime = this.now();
+    this.#tell(path);
   }
 
   /** Removes a name, and all below it. */
@@ -243,6 +252,7 @@ export class MemoryFileSystem {
     if (inode === undefined) throw new Error(`there is no ${String(path)}`);
     this.detach(directory, name);
     this.#dropBelow(inode);
+    this.#tell(path);
   }
 
   /** Replaces what is there. */
@@ -257,12 +267,15 @@ export class MemoryFileSystem {
     source.directory.mtime = source.directory.ctime = this.now();
     this.attach(target.directory, target.name, inode);
     inode.ctime = this.now();
+    this.#tell(from);
+    this.#tell(to, inode.type === fileType.directory);
   }
 
   chmod(path: MemoryPath, mode: number): void {
     const inode = this.get(path);
     inode.mode = inode.type | mode;
     inode.ctime = this.now();
+    this.#tell(path);
   }
 
   chown(path: MemoryPath, uid: number, gid: number): void {
@@ -270,18 +283,21 @@ export class MemoryFileSystem {
     inode.uid = uid;
     inode.gid = gid;
     inode.ctime = this.now();
+    this.#tell(path);
   }
 
   setMtime(path: MemoryPath, sec: number, nsec = 0): void {
     const inode = this.get(path);
     inode.mtime = this.fit({ sec, nsec });
     inode.ctime = this.now();
+    this.#tell(path);
   }
 
   setXattr(path: MemoryPath, name: string, value: Uint8Array | string): void {
     const inode = this.get(path);
     inode.xattrs.set(toKey(utf8Bytes(name)), bytesOf(value));
     inode.ctime = this.now();
+    this.#tell(path);
   }
 
   readFile(path: MemoryPath): Uint8Array {
@@ -321,6 +337,7 @@ export class MemoryFileSystem {
       close: () => {
         if (inode.mappings.delete(mapping)) inode.writers--;
         this.reclaim(inode);
+        this.#tell(path);
       },
       clean: () => writable.clear(),
     };
@@ -334,7 +351,10 @@ export class MemoryFileSystem {
     let open = true;
     inode.writers++;
     return {
-      write: (position, content) => this.writeTo(inode, bytesOf(content), position),
+      write: (position, content) => {
+        this.writeTo(inode, bytesOf(content), position);
+        this.#tell(path);
+      },
       close: () => {
         if (open) inode.writers--;
         open = false;
@@ -539,7 +559,12 @@ export class MemoryFileSystem {
     if (directory.children.has(name)) throw new Error(`${String(path)} is there already`);
     const inode = this.makeInode(mode, directory);
     this.attach(directory, name, inode);
+    this.#tell(path);
     return inode;
+  }
+
+  #tell(path: MemoryPath, whole = false): void {
+    for (const listener of this.listeners) listener(path, whole);
   }
 
   #dropBelow(inode: Inode): void {

@@ -4,6 +4,7 @@ import type { CompactionOutcome } from './compact.ts';
 import type { Suspicion } from './poison-guard.ts';
 import type { Consistency, SkipReason } from '../model/checkpoint.ts';
 import type { VolumeName } from '../model/ids.ts';
+import type { NameCount } from '../model/name-tally.ts';
 
 export interface CaptureProgress {
   readonly phase: 'scan' | 'read' | 'converge' | 'store' | 'commit';
@@ -15,6 +16,8 @@ export interface CaptureProgress {
   readonly newBytes: number;
   readonly storedBytes: number;
 }
+
+export type ScanKind = 'known' | 'cached' | 'full';
 
 /**
  * busy: a writer did not end its transaction in time. new: it came during the last pass. moved: it was written to, or replaced, past
@@ -62,8 +65,10 @@ export interface VolumeOutcome {
   /** Sorted by path; empty unless locks were asked for. */
   readonly databases: readonly DatabaseOutcome[];
   readonly incomplete: boolean;
-  /** How the scan found what changed: compared with its cache, or by reading everything. */
-  readonly scan: 'cached' | 'full';
+  /** How the first pass found what changed: where a watcher told it to look, by a walk compared with its cache, or by reading everything. */
+  readonly scan: ScanKind;
+  /** What a walk found changed of which the watcher had not told; undefined unless one was held against the other. */
+  readonly missed?: NameCount;
 }
 
 export interface CaptureOutcome {

@@ -17,12 +17,15 @@ import type { RangeLocks } from '../ports/range-locks.ts';
 import type { KeptNodes } from './kept-nodes.ts';
 import type { GuardRule } from './poison-guard.ts';
 import type { NodeSource } from '../tree/node-access.ts';
+import type { WatchedVolume } from './watched-volume.ts';
 
 export interface VolumeSource {
   readonly name: VolumeName;
   /** Path of its directory as the user gave it. */
   readonly path: string;
   readonly selection: Selection;
+  /** Of a process that captures the volume again and again: where to look. Undefined: every capture walks all of it. */
+  readonly watched?: WatchedVolume | undefined;
 }
 
 export interface CapturePorts {
@@ -67,6 +70,8 @@ export interface CaptureSettings {
   readonly databaseLocks?: { readonly waitMs: number } | undefined;
   /** False reads everything, whatever the scan cache says. */
   readonly trustCache: boolean;
+  /** Walks all of each volume, whatever its watcher says, and counts what the watcher should have told of and did not. */
+  readonly audit?: boolean;
   /** Mixed into the salt of the packs: what another machine, process or run does not share, such as boot id and holder. */
   readonly saltContext?: readonly (string | number)[];
   readonly labels?: Readonly<Record<string, string>>;

@@ -5,6 +5,8 @@
 import { setRoot } from '../format/keys.ts';
 import { comparePacks, findPack, type PackEntry, type PackReference } from '../format/pack-entry.ts';
 import type { CommitBase, Committed } from '../lineage/lineage-writer.ts';
+import type { Changes } from '../model/changes.ts';
+import type { LocalCache } from '../ports/local-cache.ts';
 import { atLeast, type Consistency, type VolumeCheckpoint } from '../model/checkpoint.ts';
 import { equalBytes } from '../model/bytes.ts';
 import type { EntryMeta, Place } from '../model/entry.ts';
@@ -14,7 +16,15 @@ import { writeStat, viewOf } from '../model/stat-record.ts';
 import { type Descriptor, FileTreeError } from '../ports/file-tree.ts';
 import { emptyTree } from '../tree/node-access.ts';
 import { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
-import { bindScanCache, boundScanCache, scanCacheFile, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
+import { namesOfInodes } from '../tree/scan-delta.ts';
+import { merge, openBoundScanCache, openMerged } from '../tree/open-scan-cache.ts';
+import {
+  bindScanCache,
+  boundScanCache,
+  type BoundScanCache,
+  scanCacheFile,
+  scanCacheIdentity,
+} from '../tree/scan-cache-binding.ts';
 import { TreeEditor } from '../tree/tree-editor.ts';
 import type { CaptureOutcome, CaptureProgress, Refutation } from './capture-outcome.ts';
 import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, VolumeSource } from './capture-request.ts';
@@ -22,19 +32,26 @@ import { compact, type Compacted } from './compact.ts';
 import { DatabaseLocks } from './database-locks.ts';
 import { type BytesByPack, liveBytesDifference } from './live-bytes.ts';
 import { findWriters } from './find-writers.ts';
+import { scanKnown, type ScanListener } from './known-scan.ts';
 import { statBytes } from './lane-job.ts';
 import { NameTally } from '../model/name-tally.ts';
 import { keepXattrs, metaOf } from './read-name.ts';
 import { findSuspicions, type Suspicion } from './poison-guard.ts';
 import { RunPacks } from './run-packs.ts';
-import type { ScanTotals } from './scan.ts';
+import type { ScanBatch, ScanTotals } from './scan.ts';
 import { StagedNodes } from './staged-nodes.ts';
-import { runVolumePass } from './volume-pass.ts';
+import { TooManyChanges } from './too-many-changes.ts';
+import { VolumeMemory } from './volume-memory.ts';
+import { runVolumePass, type VolumePassRequest, type VolumePassResult } from './volume-pass.ts';
 import type { FileWalk } from './walk-files.ts';
+import { WatchState } from './watch-state.ts';
+import type { WatchedVolume } from './watched-volume.ts';
 import { checkpointOf, noMeta, outcomeOf, sameMeta, type VolumeState } from './volume-state.ts';
 
 /** Clocks of kernels tick coarsely: what was changed this shortly before a pass may change again with equal stamps. */
 const coarseClockMs = 10;
+/** More than this, found by looking at names, is merged into the scan cache: it is written again with each checkpoint. */
+const deltaNamesMax = 8192;
 /** Counting what is in use of each pack ends after this: numbers that only say what is worth compacting may be old. */
 const countMsMax = 1000;
 
@@ -116,6 +133,8 @@ export class CaptureRun {
         volatileStored: new Set(),
         scan: 'full',
         cacheFile: undefined,
+        memory: this.#recall(source),
+        watch: this.#watches(source) ? new WatchState(source.watched) : undefined,
         complete: false,
         rootMoved: false,
       });
@@ -181,80 +200,215 @@ export class CaptureRun {
     return { files, root, selection: source.selection, breathe: () => clock.wait(0), signal: this.#signal };
   }
 
+  /** What this process remembers of the volume as the base has it. */
+  #recall(source: VolumeSource): VolumeMemory | undefined {
+    if (!this.#watches(source) || this.#base === undefined || !this.#settings.trustCache) return undefined;
+    const volume = this.#base.volumes.find(({ name }) => name === source.name);
+    return volume === undefined ? undefined : source.watched.recall(volume.root.id, this.#cacheIdentity(source));
+  }
+
+  /** A dry run takes nothing from a watcher. */
+  #watches(source: VolumeSource): source is VolumeSource & { readonly watched: WatchedVolume } {
+    return source.watched !== undefined && this.#target.writer !== undefined && this.#ports.cache !== undefined;
+  }
+
   async #passOver(volume: VolumeState): Promise<boolean> {
-    const { files, cache, clock } = this.#ports;
-    const { source } = volume;
     const before = volume.tree;
+    const changes = await volume.watch?.take();
     const rootMeta = this.#readRootMeta(volume);
     const sameRoot = sameMeta(volume.rootMeta, rootMeta);
     volume.rootMeta = rootMeta;
-    const previousFile = volume.cacheFile ?? this.#boundCache(volume);
-    const previous =
-      cache === undefined || previousFile === undefined
-        ? undefined
-        : ScanCacheReader.open(cache, previousFile, this.#cacheIdentity(volume));
-    if (this.#pass === 1) volume.scan = previous === undefined ? 'full' : 'cached';
-    const nextFile = scanCacheFile(source.name, this.#ports.random.bytes(8));
-    const next = cache === undefined ? undefined : new ScanCacheWriter(cache, nextFile, previous?.source);
-    const editor = new TreeEditor({
-      base: before,
-      source: this.#nodes,
-      sink: this.#nodes,
-      keys: this.#target.keys,
-    });
-    const writeback = files.fileSystem(volume.root).writeback;
-    let scanned: ScanTotals | undefined;
+    const names = this.#namesToLookAt(volume, changes);
+    const looked = names === undefined ? undefined : await this.#lookOver(volume, names);
+    const result = looked ?? (await this.#walkOver(volume));
+    volume.last = result;
+    volume.newBytes += result.newBytes;
+    this.#newBytes += result.newBytes;
+    this.#passNewBytes = 0;
+    volume.complete = true;
+    volume.rootMoved = !sameRoot;
+    const sameTree = equalBytes(before.id, volume.tree.id);
+    return this.#pass > 1 && sameTree && sameRoot && result.moved.count === 0 && result.fuzzy.count === 0;
+  }
+
+  /**
+   * Key texts of what the pass must look at, when that is known. Not so where mapped writes leave no trace; and a watcher that may
+   * tell too late can say where to look first, but not that nothing else moved meanwhile.
+   */
+  #namesToLookAt(
+    { root, memory, watch }: VolumeState,
+    changes: Changes | undefined,
+  ): ReadonlyMap<string, boolean> | undefined {
+    if (watch === undefined || memory === undefined || changes?.kind !== 'names') return undefined;
+    if (this.#settings.audit === true || watch.walked || !memory.complete) return undefined;
+    if (this.#pass > 1 && !watch.watched.source.prompt) return undefined;
+    if (!this.#ports.files.fileSystem(root).writeback) return undefined;
+    const names = new Map<string, boolean>();
+    for (const name of watch.lookedAt) names.set(name, false);
+    for (const [name, whole] of changes.names.entries()) names.set(name, whole);
+    return names;
+  }
+
+  /** A pass over these names alone; undefined when they are too many, or lie too deep, for that. */
+  async #lookOver(volume: VolumeState, names: ReadonlyMap<string, boolean>): Promise<VolumePassResult | undefined> {
+    const { files, clock } = this.#ports;
+    const watch = volume.watch as WatchState;
+    const memory = new VolumeMemory(volume.memory);
+    const editor = this.#editorOf(volume);
+    const freshFromMs = clock.nowMs() - coarseClockMs;
+    const scan = (listener: ScanListener): AsyncGenerator<ScanBatch> =>
+      scanKnown(
+        {
+          files,
+          root: volume.root,
+          selection: volume.source.selection,
+          base: volume.tree,
+          source: this.#nodes,
+          keys: this.#target.keys,
+          names,
+          memory,
+          lookedAt: watch.lookedAt,
+          freshFromMs,
+          keepVolatile: volume.volatileStored,
+          namesOfInodes: (inodes) => this.#namesOfInodes(volume, memory, inodes),
+        },
+        listener,
+      );
     try {
       const result = await runVolumePass({
-        files,
-        root: volume.root,
-        selection: source.selection,
-        base: before,
-        editor,
-        source: this.#nodes,
-        keys: this.#target.keys,
-        readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
-        previous,
-        next,
-        unreadBefore: volume.last?.skipped.get('unreadable'),
-        freshFromMs: clock.nowMs() - coarseClockMs,
-        distrustContent: previous !== undefined && !writeback,
-        volatileStored: volume.volatileStored,
-        read: (job, bytes) => this.#packs.read(job, bytes),
-        onApplied: (drain) => this.#afterBatch(volume, editor, drain),
-        progress: {
-          onRead: (_names, bytes, newBytes) => {
-            this.#passNewBytes = newBytes;
-            this.#report('read', scanned, bytes, newBytes);
-          },
-          onScan: (totals) => {
-            scanned = totals;
-            this.#report(this.#pass === 1 ? 'scan' : 'converge', totals, 0, 0);
-          },
-        },
-        breathe: () => clock.wait(0),
-        signal: this.#signal,
+        ...this.#passRequest(volume, editor),
+        previous: undefined,
+        next: undefined,
+        memory,
+        known: scan,
+        onMoved: undefined,
+        freshFromMs,
+        distrustContent: false,
       });
       volume.tree = await editor.finish();
-      volume.last = result;
-      volume.newBytes += result.newBytes;
-      this.#newBytes += result.newBytes;
-      this.#passNewBytes = 0;
-      volume.complete = true;
-      next?.commit(this.#cacheIdentity(volume));
+      volume.memory = memory;
+      if (this.#pass === 1) volume.scan = 'known';
+      return result;
+    } catch (error) {
+      if (error instanceof TooManyChanges) return undefined;
+      throw error;
+    }
+  }
+
+  #namesOfInodes(volume: VolumeState, memory: VolumeMemory, inodes: ReadonlySet<bigint>): readonly string[] {
+    const { cache } = this.#ports;
+    const reader =
+      cache === undefined || memory.cacheFile === undefined
+        ? undefined
+        : ScanCacheReader.open(cache, memory.cacheFile, this.#cacheIdentity(volume.source));
+    if (reader === undefined) throw new TooManyChanges();
+    try {
+      return namesOfInodes(reader, memory.delta, inodes);
+    } finally {
+      reader.close();
+    }
+  }
+
+  /** A pass over all of the volume. */
+  async #walkOver(volume: VolumeState): Promise<VolumePassResult> {
+    const { files, cache, clock } = this.#ports;
+    const { source, watch } = volume;
+    const identity = this.#cacheIdentity(source);
+    const previous = this.#openPrevious(volume);
+    if (this.#pass === 1) volume.scan = previous === undefined ? 'full' : 'cached';
+    const nextFile = this.#newCacheFile(source);
+    const next = cache === undefined ? undefined : new ScanCacheWriter(cache, nextFile, previous?.source);
+    const memory = watch === undefined ? undefined : new VolumeMemory();
+    const onMoved = previous === undefined ? undefined : watch?.listen(volume.memory);
+    const editor = this.#editorOf(volume);
+    try {
+      const result = await runVolumePass({
+        ...this.#passRequest(volume, editor),
+        previous,
+        next,
+        memory,
+        known: undefined,
+        onMoved,
+        freshFromMs: clock.nowMs() - coarseClockMs,
+        distrustContent: previous !== undefined && !files.fileSystem(volume.root).writeback,
+      });
+      volume.tree = await editor.finish();
+      next?.commit(identity);
       previous?.close();
       if (next !== undefined) {
         if (volume.cacheFile !== undefined) cache?.remove(volume.cacheFile);
         volume.cacheFile = nextFile;
       }
-      volume.rootMoved = !sameRoot;
-      const sameTree = equalBytes(before.id, volume.tree.id);
-      return this.#pass > 1 && sameTree && sameRoot && result.moved.count === 0 && result.fuzzy.count === 0;
+      if (watch !== undefined && memory !== undefined) {
+        memory.cacheFile = nextFile;
+        volume.memory = memory;
+        watch.walked = true;
+        const { entries, directories } = result.totals;
+        watch.watched.source.scanned({ entries, directories });
+      }
+      return result;
     } catch (error) {
       next?.abort();
       previous?.close();
       throw error;
     }
+  }
+
+  /** What the last pass, of this capture or the one before, saw of the volume. */
+  #openPrevious({ source, cacheFile, memory }: VolumeState): ScanCacheReader | undefined {
+    const { cache } = this.#ports;
+    if (cache === undefined) return undefined;
+    const identity = this.#cacheIdentity(source);
+    if (memory !== undefined) {
+      const { cacheFile: file, delta, dirty } = memory;
+      return file === undefined
+        ? undefined
+        : openMerged(cache, { file, delta, dirty, identity }, this.#newCacheFile(source));
+    }
+    if (cacheFile !== undefined) return ScanCacheReader.open(cache, cacheFile, identity);
+    const bound = this.#boundCache(source);
+    return bound === undefined ? undefined : openBoundScanCache(cache, bound, identity);
+  }
+
+  #newCacheFile({ name }: VolumeSource): string {
+    return scanCacheFile(name, this.#ports.random.bytes(8));
+  }
+
+  #editorOf(volume: VolumeState): TreeEditor {
+    return new TreeEditor({ base: volume.tree, source: this.#nodes, sink: this.#nodes, keys: this.#target.keys });
+  }
+
+  #passRequest(
+    volume: VolumeState,
+    editor: TreeEditor,
+  ): Omit<VolumePassRequest, 'previous' | 'next' | 'memory' | 'known' | 'onMoved' | 'freshFromMs' | 'distrustContent'> {
+    let scanned: ScanTotals | undefined;
+    return {
+      files: this.#ports.files,
+      root: volume.root,
+      selection: volume.source.selection,
+      base: volume.tree,
+      editor,
+      source: this.#nodes,
+      keys: this.#target.keys,
+      readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
+      unreadBefore: volume.last?.skipped.get('unreadable'),
+      volatileStored: volume.volatileStored,
+      read: (job, bytes) => this.#packs.read(job, bytes),
+      onApplied: (drain) => this.#afterBatch(volume, editor, drain),
+      progress: {
+        onRead: (_names, bytes, newBytes) => {
+          this.#passNewBytes = newBytes;
+          this.#report('read', scanned, bytes, newBytes);
+        },
+        onScan: (totals) => {
+          scanned = totals;
+          this.#report(this.#pass === 1 ? 'scan' : 'converge', totals, 0, 0);
+        },
+      },
+      breathe: () => this.#ports.clock.wait(0),
+      signal: this.#signal,
+    };
   }
 
   #readRootMeta(volume: VolumeState): EntryMeta {
@@ -316,6 +470,8 @@ export class CaptureRun {
     if (this.#settings.commitUnchanged !== false || this.#target.writer === undefined) return false;
     if (base?.kind !== 'CHECKPOINT' || base.consistency === undefined) return false;
     const before = this.#base?.volumes ?? [];
+    // Where a watcher may be late, only a walk can say that nothing moved.
+    if (this.#volumes.some(({ watch }) => watch?.mayBeLate === true)) return false;
     return (
       atLeast(base.consistency, consistency) &&
       before.length === this.#volumes.length + this.#carried.length &&
@@ -337,12 +493,14 @@ export class CaptureRun {
     const base = this.#base as CommitBase;
     // One that is suspect stays so, and there is nothing to say of it twice.
     const suspicions = await this.#findSuspicions(base.volumes);
+    for (const { watch } of this.#volumes) await watch?.judge();
     const outcomes = this.#volumes.map((volume, i) =>
       outcomeOf(volume, checkpointOf(volume, volume.tree, this.#pass, consistency), this.#databases?.outcomes(i) ?? []),
     );
     await this.#packs.abandon();
     // What was seen of the volumes is as good for the next capture as what the checkpoint itself left.
     this.#tryToBindCaches(base.record.header.id);
+    for (const { watch } of this.#volumes) watch?.committed();
     this.#release();
     return {
       root: this.#setRoot(base.volumes),
@@ -364,6 +522,7 @@ export class CaptureRun {
   /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
   async commit(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
+    for (const { watch } of this.#volumes) await watch?.judge();
     const captured = this.#volumes.map((volume) => checkpointOf(volume, volume.tree, this.#pass, consistency));
     const outcomes = this.#volumes.map((volume, i) =>
       outcomeOf(volume, captured[i] as VolumeCheckpoint, this.#databases?.outcomes(i) ?? []),
@@ -403,6 +562,7 @@ export class CaptureRun {
       });
       invariant(equalBytes(committed.root, root), 'the committed root is the captured one');
       this.#nodes.committed();
+      for (const { watch } of this.#volumes) watch?.committed();
       recordBytes = committed.bytes - inlined.reduce((sum, pack) => sum + pack.bytes.length, 0);
       this.#tryToBindCaches(committed.id);
     } else {
@@ -503,6 +663,7 @@ export class CaptureRun {
 
   /** Leaves nothing open and nothing half-stored. Safe after success too. */
   async abandon(): Promise<void> {
+    for (const { watch } of this.#volumes) watch?.putBack();
     await this.#packs.abandon();
     this.#release();
   }
@@ -513,16 +674,15 @@ export class CaptureRun {
     for (const volume of this.#volumes.splice(0)) this.#ports.files.close(volume.root);
   }
 
-  #cacheIdentity({ source }: VolumeState): string {
-    const { name, path, selection } = source;
+  #cacheIdentity({ name, path, selection }: VolumeSource): string {
     return scanCacheIdentity({ lineage: this.#target.lineage, volume: name, path, selection: selection.signature });
   }
 
   /** The cache that was bound to the base's record, if that is still the base. */
-  #boundCache(volume: VolumeState): string | undefined {
+  #boundCache({ name }: VolumeSource): BoundScanCache | undefined {
     const { cache } = this.#ports;
     if (cache === undefined || this.#base === undefined || !this.#settings.trustCache) return undefined;
-    return boundScanCache(cache, volume.source.name, this.#base.record.header.id);
+    return boundScanCache(cache, name, this.#base.record.header.id);
   }
 
   /** The checkpoint exists; without its cache the next one reads everything, which is slower and never wrong. */
@@ -539,12 +699,36 @@ export class CaptureRun {
     if (cache === undefined) return;
     const base = this.#base?.record.header.id;
     for (const { name } of base === undefined ? [] : this.#carried) {
-      const file = boundScanCache(cache, name, base as RecordId);
-      if (file !== undefined) bindScanCache(cache, name, record, file);
+      const bound = boundScanCache(cache, name, base as RecordId);
+      if (bound !== undefined) bindScanCache(cache, name, record, bound.file, bound.delta);
     }
     for (const volume of this.#volumes) {
-      if (volume.cacheFile !== undefined) bindScanCache(cache, volume.source.name, record, volume.cacheFile);
+      const { source, memory } = volume;
+      if (memory === undefined) {
+        if (volume.cacheFile !== undefined) bindScanCache(cache, source.name, record, volume.cacheFile);
+        continue;
+      }
+      this.#bindMemory(cache, source, record, memory);
+      source.watched?.remember(volume.tree.id, this.#cacheIdentity(source), memory);
     }
+  }
+
+  /** What was found by looking at names stands beside the cache until it is much, and then in it. */
+  #bindMemory(cache: LocalCache, source: VolumeSource, record: RecordId, memory: VolumeMemory): void {
+    const identity = this.#cacheIdentity(source);
+    const { cacheFile: file, delta: found, dirty } = memory;
+    if (found.size > deltaNamesMax && file !== undefined) {
+      const merged = this.#newCacheFile(source);
+      memory.cacheFile = merge(cache, { file, delta: found, dirty, identity }, merged) ? merged : undefined;
+      found.entries.clear();
+    }
+    if (memory.cacheFile === undefined) return;
+    let delta: string | undefined;
+    if (found.size > 0) {
+      delta = this.#newCacheFile(source);
+      cache.create(delta).commit(found.encode(identity, dirty));
+    }
+    bindScanCache(cache, source.name, record, memory.cacheFile, delta);
   }
 
   #dropCaches(): void {

@@ -2,7 +2,8 @@
 import type { CommitBase } from '../lineage/lineage-writer.ts';
 import type { LineageName } from '../model/ids.ts';
 import { FileTreeError } from '../ports/file-tree.ts';
-import { ScanCacheReader } from '../tree/scan-cache.ts';
+import { openBoundScanCache } from '../tree/open-scan-cache.ts';
+import type { ScanCacheReader } from '../tree/scan-cache.ts';
 import { boundScanCache, scanCacheIdentity } from '../tree/scan-cache-binding.ts';
 import type { CapturePorts, VolumeSource } from './capture-request.ts';
 import { releaseOperations, scanVolume } from './scan.ts';
@@ -38,9 +39,9 @@ export async function measureUnsaved({
   for (const { name, path, selection } of volumes) {
     let previous: ScanCacheReader | undefined;
     if (base?.volumes.some((volume) => volume.name === name) === true) {
-      const file = cache === undefined ? undefined : boundScanCache(cache, name, base.record.header.id);
+      const bound = cache === undefined ? undefined : boundScanCache(cache, name, base.record.header.id);
       const identity = scanCacheIdentity({ lineage, volume: name, path, selection: selection.signature });
-      previous = cache === undefined || file === undefined ? undefined : ScanCacheReader.open(cache, file, identity);
+      previous = cache === undefined || bound === undefined ? undefined : openBoundScanCache(cache, bound, identity);
       if (previous === undefined) return undefined;
     }
     let root: ReturnType<typeof files.openRoot>;
@@ -63,7 +64,7 @@ export async function measureUnsaved({
       keepVolatile: new Set(),
       onVolatile: () => undefined,
       onSkip: () => undefined,
-      totals: { entries: 0, files: 0, bytes: 0 },
+      totals: { entries: 0, directories: 0, files: 0, bytes: 0 },
     });
     try {
       for (const batch of scan) {

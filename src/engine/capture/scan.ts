@@ -32,6 +32,7 @@ import {
 import { statBytes } from './lane-job.ts';
 import type { Selection } from './select.ts';
 import { isWalIndex, mayBeWalIndex } from './sqlite-index.ts';
+import type { VolumeMemory } from './volume-memory.ts';
 
 /** An open directory, shared between the walk and the jobs that read its names; closed by the last of them. */
 export class DirectoryHandle {
@@ -99,6 +100,8 @@ export interface ScanBatch {
 
 export interface ScanTotals {
   entries: number;
+  /** Directories that were listed, the volume's own included. */
+  directories: number;
   files: number;
   bytes: number;
 }
@@ -119,20 +122,27 @@ export interface ScanRequest {
   readonly onVolatile: (key: Uint8Array) => void;
   readonly onSkip: (key: Uint8Array, reason: SkipReason, errno: string) => void;
   readonly totals: ScanTotals;
+  /** Of a process that captures the volume again: what it must look at then. */
+  readonly memory?: VolumeMemory | undefined;
 }
 
-const batchOperationsMax = 512;
-const batchBytesMax: number = 4 * 1024 * 1024;
+export const batchOperationsMax = 512;
+export const batchBytesMax: number = 4 * 1024 * 1024;
 /** Each holds a descriptor until its batch is done; the default limit of a process is 1024. */
-const batchDirectoriesMax = 24;
+export const batchDirectoriesMax = 24;
 const openFramesMax = 192;
 /** A batch comes at least each time this many names were seen, so that the caller stays responsive. */
 const batchNamesMax = 16_384;
 
-const storable: ReadonlySet<number> = new Set([fileType.regular, fileType.directory, fileType.symlink, fileType.fifo]);
+export const storable: ReadonlySet<number> = new Set([
+  fileType.regular,
+  fileType.directory,
+  fileType.symlink,
+  fileType.fifo,
+]);
 
 /** A listing gives type 0 to a name whose stat failed. */
-function unstorable(type: number): SkipReason {
+export function unstorable(type: number): SkipReason {
   if (type === 0) return 'unreadable';
   return type === fileType.socket ? 'socket' : 'device';
 }
@@ -154,7 +164,7 @@ interface Frame {
 }
 
 export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
-  const { files, selection, previous, next, totals } = request;
+  const { files, selection, previous, next, totals, memory } = request;
   const rootStat = files.stat(request.root);
   const rootDevice = rootStat.device;
   /** Device and inode → first key in key order. */
@@ -211,6 +221,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     }
     const cached = hadBlock && previous?.nextDepth() === depth ? previous.next() : undefined;
     const equal = cached !== undefined && equalBlocks(block, cached);
+    totals.directories++;
     stack.push({
       handle,
       key,
@@ -331,7 +342,11 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         drop('other-filesystem');
         continue;
       }
-      if (fresh) next?.markDirty(position.block, position.index);
+      const markDirty = (): void => {
+        next?.markDirty(position.block, position.index);
+        memory?.markDirty(key);
+      };
+      if (fresh) markDirty();
       totals.entries++;
 
       let group = '';
@@ -339,6 +354,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       let changed = !sameAsCached;
       if (multiple) {
         group = groupOf(view, at);
+        memory?.link(key, group, view.getUint32(at + statOffset.nlink, true));
         const first = groups.get(group);
         if (first === undefined) groups.set(group, key);
         const tag = first === undefined ? firstTag : linkTag(first);
@@ -362,7 +378,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         if (volatile && cachedAt >= 0 && cachedType === type && request.keepVolatile.has(displayPath(key))) {
           request.onVolatile(key);
           // It stays as the first pass read it, and the next capture reads it again.
-          next?.markDirty(position.block, position.index);
+          markDirty();
           continue;
         }
       }
@@ -405,7 +421,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
           if (!(error instanceof FileTreeError)) throw error;
           if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
           passOver(frame.depth + 1, hadBlock);
-          next?.markDirty(position.block, position.index);
+          markDirty();
           if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
           // When its own entry is read too, that reports it.
           else if (!changed && !doubtful) request.onSkip(key, 'vanished', error.errno);
@@ -537,17 +553,17 @@ function reopenParent(stack: Frame[], child: DirectoryHandle, files: FileTreeRea
   return current;
 }
 
-function groupOf(view: DataView, at: number): string {
+export function groupOf(view: DataView, at: number): string {
   return `${view.getBigUint64(at + statOffset.device, true).toString(36)}:${view.getBigUint64(at + statOffset.inode, true).toString(36)}`;
 }
 
-function sameTag(a: Uint8Array, b: Uint8Array): boolean {
+export function sameTag(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < 8; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 
 /** Only sparse files get there, and only on some file systems. */
-function tooLarge(key: Uint8Array): HoldfastError {
+export function tooLarge(key: Uint8Array): HoldfastError {
   const path = displayPath(key);
   return new HoldfastError('E_LIMIT', `${path} has more than 2^53 - 1 bytes, the most that a file can have here`, {
     remedy: 'Leave it out with --exclude, or make it smaller.',

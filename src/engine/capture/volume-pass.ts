@@ -30,7 +30,9 @@ import {
   type ScanTotals,
   scanVolume,
 } from './scan.ts';
+import type { ScanListener } from './known-scan.ts';
 import type { Selection } from './select.ts';
+import type { VolumeMemory } from './volume-memory.ts';
 
 /** Two for each of four lanes. What waits here outlives the nursery and makes the heap grow. */
 const windowBatches = 8;
@@ -58,6 +60,12 @@ export interface VolumePassRequest {
   readonly readable: (place: Place) => boolean;
   readonly previous: ScanCacheReader | undefined;
   readonly next: ScanCacheWriter | undefined;
+  /** Of a process that captures the volume again: brought up to date. */
+  readonly memory: VolumeMemory | undefined;
+  /** Looks only where something may have changed, in place of a walk. */
+  readonly known: ((listener: ScanListener) => AsyncGenerator<ScanBatch>) | undefined;
+  /** Called for each name whose stat is not what it was. */
+  readonly onMoved: ((key: Uint8Array) => void) | undefined;
   /** What the pass before could not read. */
   readonly unreadBefore: NameTally | undefined;
   readonly freshFromMs: number;
@@ -104,8 +112,8 @@ function keyOf(operation: ScanOperation): Uint8Array {
 }
 
 export async function runVolumePass(request: VolumePassRequest): Promise<VolumePassResult> {
-  const { editor, keys, source, base, next } = request;
-  const totals: ScanTotals = { entries: 0, files: 0, bytes: 0 };
+  const { editor, keys, source, base, next, memory } = request;
+  const totals: ScanTotals = { entries: 0, directories: 0, files: 0, bytes: 0 };
   const moved = new NameTally();
   const fuzzy = new NameTally();
   const volatile = new NameTally();
@@ -125,20 +133,29 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       skipped.set(reason, tally);
     }
     tally.add(key);
+    memory?.skip(key, reason);
   };
   const move = (key: Uint8Array): void => {
     moved.add(key);
     unsettled.add(key);
   };
-  const markDirty = (position: CachePosition): void => next?.markDirty(position.block, position.index);
+  const markDirty = ({ key, position }: { readonly key: Uint8Array; readonly position: CachePosition }): void => {
+    next?.markDirty(position.block, position.index);
+    memory?.markDirty(key);
+  };
+  const keepVolatile = (key: Uint8Array): void => {
+    volatile.add(key);
+    memory?.markVolatile(key);
+  };
 
-  const merge = request.previous === undefined && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
+  const readsAll = request.previous === undefined && request.known === undefined;
+  const merge = readsAll && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
   const job = new ReadJobWriter();
   const madeValue = new ByteWriter(512);
   const madePlacement = new ByteWriter(16);
 
   const applyRead = async (operation: Extract<ScanOperation, { kind: 'read' }>, r: ByteReader): Promise<void> => {
-    const { key, position, group } = operation;
+    const { key, group } = operation;
     const status = r.u8();
     const flags = r.u8();
     newBytes += r.varint();
@@ -151,13 +168,14 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     const doubtful =
       !isVolatile && (operation.fresh || (flags & (readFlag.mapped | readFlag.fuzzy | readFlag.moved)) !== 0);
     if (isVolatile) {
-      volatile.add(key);
+      keepVolatile(key);
       request.volatileStored.add(displayPath(key));
     }
     if (moves) moved.add(key);
+    if (operation.changed && group === '') request.onMoved?.(key);
     if (doubtful && status === readStatus.stored) unproven.add(key);
     if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
-    if (flags !== 0) markDirty(position);
+    if (flags !== 0) markDirty(operation);
     if (status === readStatus.stored) {
       const value = r.blob();
       const placement = r.blob();
@@ -168,7 +186,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       return;
     }
     const errno = r.text();
-    markDirty(position);
+    markDirty(operation);
     if (group !== '') failedGroups.add(group);
     if (status === readStatus.unreadable) {
       if (errno === 'EMFILE' || errno === 'ENFILE') {
@@ -206,7 +224,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
         if (operation.kind === 'hardlink') {
           if (operation.changed) move(operation.key);
           if (failedGroups.has(operation.group)) {
-            markDirty(operation.position);
+            markDirty(operation);
             skip(operation.key, 'unreadable');
             wait = editor.delete(operation.key);
           } else {
@@ -217,6 +235,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
           }
         } else if (operation.kind === 'delete') {
           move(operation.key);
+          request.onMoved?.(operation.key);
           wait = editor.delete(operation.key);
         } else {
           wait = editor.deleteRange(operation.from, operation.to);
@@ -264,7 +283,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   /** A few changes among many names: those that come later are on other paths, and all of them together are waited for once. */
   let gathered: ScanOperation[] = [];
   let gatheredBytes = 0;
-  const mayGather = request.previous !== undefined && base.nodeBytes > 0;
+  const mayGather = !readsAll && base.nodeBytes > 0;
   const gather = ({ operations, readBytes: bytes }: ScanBatch): boolean => {
     if (!mayGather || gathered.length + operations.length > pathsLoadedMax) return false;
     if (gatheredBytes + bytes > gatheredBytesMax) return false;
@@ -281,21 +300,23 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     if (batch.operations.length > 0) await submit(batch);
   };
 
-  const scan = scanVolume({
-    files: request.files,
-    root: request.root,
-    selection: request.selection,
-    previous: request.previous,
-    next,
-    freshFromMs: request.freshFromMs,
-    distrustContent: request.distrustContent,
-    keepVolatile: request.volatileStored,
-    onVolatile: (key) => volatile.add(key),
-    onSkip: skip,
-    totals,
-  });
+  const listener: ScanListener = { onVolatile: keepVolatile, onSkip: skip, totals };
+  const scan =
+    request.known?.(listener) ??
+    scanVolume({
+      files: request.files,
+      root: request.root,
+      selection: request.selection,
+      previous: request.previous,
+      next,
+      memory,
+      freshFromMs: request.freshFromMs,
+      distrustContent: request.distrustContent,
+      keepVolatile: request.volatileStored,
+      ...listener,
+    });
   try {
-    for (const batch of scan) {
+    for await (const batch of scan) {
       if (batch.operations.length === 0) {
         request.signal?.throwIfAborted();
         request.progress.onScan(totals);
@@ -328,7 +349,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       }
     }
   } finally {
-    scan.return(undefined);
+    await scan.return(undefined);
     releaseOperations(gathered);
     for (const pending of window) releaseOperations(pending.operations);
   }

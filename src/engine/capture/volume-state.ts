@@ -3,10 +3,12 @@ import { equalBytes } from '../model/bytes.ts';
 import type { Consistency, SkipReason, TreeRoot, VolumeCheckpoint } from '../model/checkpoint.ts';
 import type { EntryMeta, Xattr } from '../model/entry.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
-import type { DatabaseOutcome, VolumeOutcome } from './capture-outcome.ts';
+import type { DatabaseOutcome, ScanKind, VolumeOutcome } from './capture-outcome.ts';
 import type { VolumeSource } from './capture-request.ts';
 import type { NameTally } from '../model/name-tally.ts';
+import type { VolumeMemory } from './volume-memory.ts';
 import type { VolumePassResult } from './volume-pass.ts';
+import type { WatchState } from './watch-state.ts';
 
 export interface VolumeState {
   readonly source: VolumeSource;
@@ -17,9 +19,12 @@ export interface VolumeState {
   /** Wal-indexes that passes of this capture have stored, as display text. */
   readonly volatileStored: Set<string>;
   newBytes: number;
-  scan: 'cached' | 'full';
-  /** File name of the scan cache that describes `tree`. */
+  scan: ScanKind;
+  /** File name of the scan cache, made by this run, that describes `tree` or has `memory` over it. */
   cacheFile: string | undefined;
+  /** Of a watched volume: what is remembered of it as `tree` has it. */
+  memory: VolumeMemory | undefined;
+  watch: WatchState | undefined;
   complete: boolean;
   /** Its own directory differed from the pass before. */
   rootMoved: boolean;
@@ -87,6 +92,7 @@ export function outcomeOf(
     databases,
     incomplete: checkpoint.incomplete,
     scan: volume.scan,
+    ...(volume.watch?.missed === undefined ? {} : { missed: volume.watch.missed.plain() }),
   };
 }
 

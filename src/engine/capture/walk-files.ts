@@ -39,7 +39,7 @@ export async function walkFiles(walk: FileWalk, visit: (file: WalkedFile) => voi
     keepVolatile: new Set(),
     onVolatile: () => undefined,
     onSkip: () => undefined,
-    totals: { entries: 0, files: 0, bytes: 0 },
+    totals: { entries: 0, directories: 0, files: 0, bytes: 0 },
   });
   for (const { operations } of scan) {
     try {

@@ -26,6 +26,8 @@ const textBytesMax: number = 16 * 1024 * 1024;
 /** Names by their keys. `whole`: a directory that came to this name with all that is below it. */
 export class ChangedNames {
   readonly #names = new Map<string, boolean>();
+  /** Directories of the names: their times move when a name comes or goes. */
+  readonly #parents = new Set<string>();
   readonly #namesMax: number;
   #textBytes = 0;
 
@@ -46,13 +48,15 @@ export class ChangedNames {
       this.#textBytes += text.length;
     }
     this.#names.set(text, whole || known === true);
+    const at = text.lastIndexOf('\0');
+    if (at > 0) this.#parents.add(text.slice(0, at));
     return true;
   }
 
-  /** True when the name itself, or a directory above it as a whole, is among them. */
+  /** True when the name itself, one in it, or a directory above it as a whole, is among them. */
   covers(key: Uint8Array): boolean {
     const text = keyText(key);
-    if (this.#names.has(text)) return true;
+    if (this.#names.has(text) || this.#parents.has(text)) return true;
     for (let at = text.indexOf('\0'); at >= 0; at = text.indexOf('\0', at + 1)) {
       if (this.#names.get(text.slice(0, at)) === true) return true;
     }

@@ -23,28 +23,42 @@ export function scanCacheIdentity({ lineage, volume, path, selection }: ScannedV
     .digest('hex');
 }
 
+/** Files that together describe a volume. */
+export interface BoundScanCache {
+  readonly file: string;
+  /** What captures that looked only at some names found since; undefined when the cache has it all. */
+  readonly delta: string | undefined;
+}
+
 /** A name for a new cache of the volume; `unique` makes it differ from the one before. */
 export function scanCacheFile(volume: VolumeName, unique: Uint8Array): string {
   return `${filePrefix(volume)}${toHex(unique)}`;
 }
 
-/** File of the cache that describes the volume as the record has it. */
-export function boundScanCache(cache: LocalCache, volume: VolumeName, record: RecordId): string | undefined {
+/** What describes the volume as the record has it. */
+export function boundScanCache(cache: LocalCache, volume: VolumeName, record: RecordId): BoundScanCache | undefined {
   const binding = cache.open(bindingFile(volume));
   if (binding === undefined) return undefined;
   try {
-    const [bound, file] = JSON.parse(new TextDecoder().decode(binding.tail)) as [string, string];
-    return bound === toHex(record) ? file : undefined;
+    const [bound, file, delta] = JSON.parse(new TextDecoder().decode(binding.tail)) as [string, string, string?];
+    return bound === toHex(record) ? { file, delta } : undefined;
   } finally {
     binding.close();
   }
 }
 
-/** From now on `file` describes the volume as the record has it. Removes what described it before. */
-export function bindScanCache(cache: LocalCache, volume: VolumeName, record: RecordId, file: string): void {
-  cache.create(bindingFile(volume)).commit(utf8Bytes(JSON.stringify([toHex(record), file])));
+/** From now on `file`, with `delta` over it, describes the volume as the record has it. Removes what described it before. */
+export function bindScanCache(
+  cache: LocalCache,
+  volume: VolumeName,
+  record: RecordId,
+  file: string,
+  delta?: string,
+): void {
+  const bound = delta === undefined ? [toHex(record), file] : [toHex(record), file, delta];
+  cache.create(bindingFile(volume)).commit(utf8Bytes(JSON.stringify(bound)));
   for (const name of cache.names()) {
-    if (name.startsWith(filePrefix(volume)) && name !== file) cache.remove(name);
+    if (name.startsWith(filePrefix(volume)) && name !== file && name !== delta) cache.remove(name);
   }
 }
 
