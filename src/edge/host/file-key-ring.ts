@@ -5,7 +5,7 @@
  * mistyped or cut is told from a key that belongs to another repository. docs/format/packs.md, "Key file".
  */
 import { createCipheriv, createDecipheriv, hash } from 'node:crypto';
-import { type FileHandle, link, open, unlink } from 'node:fs/promises';
+import { type FileHandle, link, open, realpath, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { deriveKey, publicKeyOf, secretBytes, signMessage } from '../../engine/format/keys.ts';
 import { ByteWriter, concatBytes, emptyBytes, equalBytes, toHex, utf8Bytes } from '../../engine/model/bytes.ts';
@@ -15,8 +15,8 @@ import type { RandomSource } from '../../engine/ports/random.ts';
 
 export interface OpenKeyOptions {
   /**
-   * Called, with what to tell the user, when the group or others may read the file. Without it such a file is refused. A Secret
-   * that Kubernetes mounts is such a file unless its defaultMode says otherwise.
+   * Called, with what to tell the user, when the group or others may read the file. Without it such a file is refused. Not said of
+   * a Secret that Kubernetes mounts.
    */
   readonly onExposed?: (message: string) => void;
 }
@@ -99,10 +99,17 @@ export async function openKeyFile(path: string, random: RandomSource, options: O
   return keyRingFromText(text, random, `key file ${path}`);
 }
 
+/**
+ * A file of a Secret that Kubernetes mounts: the kubelet writes into a directory named for the time, to which `..data` leads. It belongs
+ * to root, so the user of a container can only read it by its mode; who reads it is decided by who mounts it.
+ */
+const mountedSecret = /\/\.\.\d{4}(?:_\d\d){5}\.\d+\/[^/]+$/;
+
 async function checkExposure(file: FileHandle, path: string, { onExposed }: OpenKeyOptions): Promise<void> {
   const stat = await file.stat();
   const mode = stat.mode & 0o777;
   if (!stat.isFile() || (mode & 0o077) === 0) return;
+  if ((mode & 0o022) === 0 && mountedSecret.test(await realpath(path))) return;
   const message = `key file ${path} is open to others (mode ${mode.toString(8).padStart(4, '0')})`;
   if (onExposed === undefined) {
     throw new HoldfastError('E_KEY_MISSING', message, {

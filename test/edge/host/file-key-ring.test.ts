@@ -111,6 +111,22 @@ describe('openKeyFile', () => {
     await openKeyFile(path, systemRandom, { onExposed: fail });
   });
 
+  it.each([
+    [0o444, true],
+    [0o440, true],
+    [0o644, true],
+    [0o666, false],
+  ])('takes a mounted Secret that a container can read by its mode %o: %s', async (mode, isTaken) => {
+    const [time, mounted] = [join(directory, '..2026_03_01_12_00_00.1234567890'), join(directory, 'mounted')];
+    await mkdir(time);
+    await createKeyFile(join(time, 'key'), systemRandom);
+    await chmod(join(time, 'key'), mode);
+    await symlink('..2026_03_01_12_00_00.1234567890', join(directory, '..data'));
+    await symlink('..data/key', mounted);
+    if (isTaken) await openKeyFile(mounted, systemRandom);
+    else await refusal('E_KEY_MISSING', () => openKeyFile(mounted, systemRandom));
+  });
+
   it('follows a link, as Kubernetes mounts secrets, and looks at the mode of the file itself', async () => {
     await createKeyFile(path, systemRandom);
     await symlink('key', join(directory, 'linked'));
