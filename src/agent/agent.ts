@@ -17,14 +17,18 @@ import { attach, type Attached } from './attach.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Control } from './control.ts';
 import { Deadline, type End, end, nothingKnown } from './ending.ts';
+import { Hooks } from './hooks.ts';
 import { type AgentLog, createLog, errorFields } from './log.ts';
 import type { AgentParts } from './parts.ts';
 import type { AgentSettings, AgentVolume } from './settings.ts';
 import { AgentState } from './state.ts';
 import { Timetable } from './timetable.ts';
+import { urgencyOf, urgentInMs } from './urgency.ts';
 
 /** Between two passes while the pod is draining: a pause as long as the pass took, this at least. */
 const drainPauseMsMin = 500;
+/** Between two looks at what is unsaved, while the schedule leaves more time than that. */
+const lookMsMin = 15_000;
 const retryMsMin = 1000;
 const retryMsMax = 60_000;
 
@@ -53,6 +57,8 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
     },
   );
   state.receipt = await lastReceipt(parts);
+  const hooks = settings.hooks === undefined ? undefined : new Hooks(settings.hooks, parts, state, log);
+  await hooks?.resumeLeftHeld();
   log.info('started', {
     version: settings.version,
     schedule: settings.schedule,
@@ -68,7 +74,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
         sleep: (ms) => control.wake.sleep(ms),
         signal: deadline.signal,
       });
-      const checkpoints = new Checkpoints(attached, state, log);
+      const checkpoints = new Checkpoints(attached, state, log, hooks);
       try {
         await run.keepSafe(checkpoints);
         return await run.end(attached, checkpoints);
@@ -131,17 +137,28 @@ class AgentRun {
       }
       const soonMs = Math.max(0, notBeforeMs - clock.monotonicMs());
       const wasDraining = control.draining;
-      await control.wake.sleep(this.#sleepMs(failures, soonMs));
+      await control.wake.sleep(this.#sleepMs(failures, soonMs, checkpoints));
       if (wasDraining && !control.draining) this.#log.warn('not-ended');
+      if (this.#looks(checkpoints)) await checkpoints.look();
       reason = this.#reasonNow(failures, clock.monotonicMs() >= notBeforeMs);
     }
   }
 
-  #sleepMs(failures: number, soonMs: number): number {
+  /** Between two scheduled looks that lie far apart, what has gathered is counted now and then. */
+  #looks(checkpoints: Checkpoints): boolean {
+    const { paused, settings } = this.#state;
+    if (this.#parts.terminated.aborted || paused || this.#control.draining) return false;
+    return this.#timetable.dueInMs() > 0 && checkpoints.lookAgainInMs === 0 && settings.graceMs > 0;
+  }
+
+  #sleepMs(failures: number, soonMs: number, checkpoints: Checkpoints): number {
     if (this.#control.draining || failures > 0) return soonMs;
     const { pausedUntilMs } = this.#state;
     const pausedMs = pausedUntilMs - this.#parts.clock.monotonicMs();
-    return pausedMs > 0 ? pausedMs : this.#timetable.sleepMs();
+    if (pausedMs > 0) return pausedMs;
+    const scheduledMs = Math.min(this.#timetable.sleepMs(), Math.max(soonMs, urgentInMs(this.#state)));
+    const lookMs = Math.max(lookMsMin, checkpoints.lookAgainInMs);
+    return scheduledMs > lookMs ? lookMs : scheduledMs;
   }
 
   #reasonNow(failures: number, mayAgain: boolean): CheckpointReason | undefined {
@@ -151,7 +168,8 @@ class AgentRun {
     if (control.draining) return mayAgain ? 'drain' : undefined;
     if (this.#state.paused) return undefined;
     if (failures > 0) return mayAgain ? 'retry' : undefined;
-    return this.#timetable.due().length > 0 ? 'schedule' : undefined;
+    if (this.#timetable.due().length > 0) return 'schedule';
+    return mayAgain ? urgencyOf(this.#state) : undefined;
   }
 
   /** `cut`: the time of the end was over before it was done. */

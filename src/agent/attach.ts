@@ -90,10 +90,10 @@ async function restored({ parts, state, log, sleep }: AttachParts): Promise<Rehy
 async function connect({ parts, state, log, sleep, signal }: AttachParts): Promise<Connection> {
   let said = '';
   const wait = (reason: string, error: HoldfastError): void => {
+    if (said !== reason || state.storeReachable) log.warn('store-waiting', errorFields(error));
+    said = reason;
     state.storeReachable = false;
     state.problem('store', error);
-    if (said !== reason) log.warn('store-waiting', errorFields(error));
-    said = reason;
   };
   for (let failures = 0; ; failures++) {
     try {

@@ -9,6 +9,7 @@ import { KeptNodes } from '../engine/capture/kept-nodes.ts';
 import { measureUnsaved, type Unsaved } from '../engine/capture/measure-unsaved.ts';
 import type { CheckpointReason } from '../contract/agent-api.ts';
 import { type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import type { Hooks } from './hooks.ts';
 import type { Attached } from './attach.ts';
 import { type AgentLog, errorFields } from './log.ts';
 import type { AgentVolume } from './settings.ts';
@@ -34,11 +35,13 @@ export class Checkpoints {
   readonly #log: AgentLog;
   readonly #kept = new KeptNodes();
   readonly #target: CaptureTarget;
+  readonly #hooks: Hooks | undefined;
   #busy = false;
   #look: Promise<Unsaved | undefined> | undefined;
   #lookAgainAtMs = 0;
 
-  constructor(attached: Attached, state: AgentState, log: AgentLog) {
+  constructor(attached: Attached, state: AgentState, log: AgentLog, hooks: Hooks | undefined) {
+    this.#hooks = hooks;
     this.#attached = attached;
     this.#state = state;
     this.#log = log;
@@ -94,7 +97,12 @@ export class Checkpoints {
           labels: { ...settings.capture.labels, 'holdfast.dev/reason': reason },
         },
         this.#target,
-        { signal, onProgress: (progress) => state.captureGoesOn(progress) },
+        // An application that was told to stop is not asked to hold still.
+        {
+          signal,
+          application: final === undefined ? this.#hooks : undefined,
+          onProgress: (progress) => state.captureGoesOn(progress),
+        },
       );
       return outcome;
     } catch (error) {
@@ -149,6 +157,11 @@ export class Checkpoints {
    * Counts what is unsaved, unless a capture is under way, which knows better, or the last look was a moment ago. What is known is in
    * the state afterwards.
    */
+  /** How long after the last look the next one may be, ms. */
+  get lookAgainInMs(): number {
+    return Math.max(0, this.#lookAgainAtMs - this.#attached.connection.capture.clock.monotonicMs());
+  }
+
   async look(): Promise<void> {
     const { clock } = this.#attached.connection.capture;
     if (this.#busy || clock.monotonicMs() < this.#lookAgainAtMs) return;

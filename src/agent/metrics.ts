@@ -71,6 +71,12 @@ const readers: Readonly<Record<AgentMetric, (state: AgentState, residentBytes: (
     const seconds = unsaved === undefined ? undefined : rate.secondsFor(unsaved.bytes);
     return seconds === undefined ? [] : one(seconds);
   },
+  holdfast_volume_bytes: (state) =>
+    state.volumes.flatMap(({ name, bytes }): Sample[] => (bytes === null ? [] : [[bytes, { volume: name }]])),
+  holdfast_volume_limit_bytes: (state) =>
+    state.volumes.flatMap(({ name, limitBytes }): Sample[] =>
+      limitBytes === null ? [] : [[limitBytes, { volume: name }]],
+    ),
   holdfast_notices_total: ({ counts }) => one(counts.notified),
   holdfast_fenced_total: ({ counts }) => one(counts.fenced),
   holdfast_process_resident_bytes: (_state, residentBytes) => one(residentBytes()),

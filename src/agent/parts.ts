@@ -5,6 +5,7 @@ import type { HoldfastError } from '../engine/model/errors.ts';
 import type { Slot } from '../engine/model/ids.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { HolderStore } from '../engine/ports/holder-store.ts';
+import type { HookCaller } from '../engine/ports/hook-caller.ts';
 import type { Liveness } from '../engine/ports/liveness.ts';
 import type { PrivateFiles } from '../engine/ports/private-files.ts';
 import type { RandomSource } from '../engine/ports/random.ts';
@@ -40,6 +41,7 @@ export interface AgentParts {
   readonly liveness: Liveness;
   readonly files: PrivateFiles;
   readonly users: VolumeUsers;
+  readonly hooks: HookCaller;
   /** Pod or host name, for people. */
   readonly holderName: string;
   /** Where the reason of an end is left for the kubelet; nothing where there is no such place. */

@@ -7,6 +7,16 @@ export interface AgentVolume {
   readonly source: VolumeSource;
   /** Undefined: as often as the set. */
   readonly schedule: Schedule | undefined;
+  /** Beyond it the pod is evicted; undefined: no limit. */
+  readonly bytesMax: number | undefined;
+}
+
+export interface HookSettings {
+  /** Where the application is asked to hold still before a checkpoint, and let go after it: see hook-caller.ts. */
+  readonly pre: string | undefined;
+  readonly post: string | undefined;
+  /** Of each call. */
+  readonly waitMs: number;
 }
 
 export interface AgentSettings {
@@ -21,6 +31,8 @@ export interface AgentSettings {
   readonly graceMs: number;
   /** Where the socket is made. */
   readonly socketPath: string;
+  /** Undefined: the application is not asked. */
+  readonly hooks: HookSettings | undefined;
   /** On 127.0.0.1, beside the socket. */
   readonly port: number | undefined;
   readonly logLevel: LogLevel;

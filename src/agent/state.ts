@@ -44,7 +44,12 @@ export type ProblemSource =
   | 'cache'
   | 'consistency'
   | 'files'
-  | 'suspect';
+  | 'suspect'
+  | 'fill'
+  | 'hook';
+
+/** Of a volume's size limit: beyond the limit the pod is evicted, with a second to live. */
+export const fillShareMax = 0.8;
 
 export class AgentState {
   readonly settings: AgentSettings;
@@ -55,7 +60,9 @@ export class AgentState {
   #newest: Newest | undefined;
   /** By volume, monotonic: everything up to then is durable. */
   readonly #savedUpToMs = new Map<VolumeName, number>();
-  #unsaved: { readonly measured: Unsaved; readonly atMs: number } | undefined;
+  /** Sum of the sizes of a volume's files, as counted last. */
+  readonly #volumeBytes = new Map<VolumeName, number>();
+  #unsaved: { readonly measured: Pick<Unsaved, 'bytes' | 'files'>; readonly atMs: number } | undefined;
   #capture:
     | { readonly reason: CheckpointReason; readonly startedMs: number; readonly progress: CaptureProgress | undefined }
     | undefined;
@@ -161,7 +168,11 @@ export class AgentState {
       };
     }
     // What was written after a name was looked at is not in it: it holds everything up to its start.
-    for (const { name } of outcome.volumes) this.#savedUpToMs.set(name, startedMs);
+    for (const { name, bytes } of outcome.volumes) {
+      this.#savedUpToMs.set(name, startedMs);
+      this.#volumeBytes.set(name, bytes);
+    }
+    this.#noteFill();
     const all = outcome.volumes.length === this.settings.volumes.length;
     this.#unsaved = all ? { measured: { bytes: 0, files: 0 }, atMs: nowMs } : undefined;
     return seconds;
@@ -169,7 +180,43 @@ export class AgentState {
 
   /** What a look at the volumes has counted. */
   measured(unsaved: Unsaved): void {
-    this.#unsaved = { measured: unsaved, atMs: this.#clock.monotonicMs() };
+    const { bytes, files, volumeBytes } = unsaved;
+    this.#unsaved = { measured: { bytes, files }, atMs: this.#clock.monotonicMs() };
+    for (const [name, of] of volumeBytes) this.#volumeBytes.set(name, of);
+    this.#noteFill();
+  }
+
+  /** Volumes that have a limit, and what is in them as far as it was counted. */
+  get fills(): readonly { readonly name: string; readonly bytes: number; readonly limitBytes: number }[] {
+    return this.volumes.flatMap(({ name, bytes, limitBytes }) =>
+      bytes === null || limitBytes === null ? [] : [{ name, bytes, limitBytes }],
+    );
+  }
+
+  get volumes(): AgentStatus['volumes'] {
+    return this.settings.volumes.map(({ source: { name, path }, bytesMax }) => ({
+      name,
+      path,
+      bytes: this.#volumeBytes.get(name) ?? null,
+      limitBytes: bytesMax ?? null,
+    }));
+  }
+
+  #noteFill(): void {
+    const near = this.fills.filter(({ bytes, limitBytes }) => bytes > limitBytes * fillShareMax);
+    if (near.length === 0) {
+      this.resolve('fill');
+      return;
+    }
+    const message = near
+      .map(({ name, bytes, limitBytes }) => `${name} holds ${bytes} bytes of ${limitBytes}`)
+      .join(', ');
+    this.problem('fill', { code: 'W_FILL', message });
+  }
+
+  /** Until a share of the objective is over for some volume, ms; below 0 since. */
+  untilObjectiveMs(share: number): number {
+    return Math.min(...this.settings.volumes.map((volume) => this.#objectiveMs(volume) * share - this.#ageMs(volume)));
   }
 
   get capturing(): boolean {
@@ -285,7 +332,7 @@ export class AgentState {
       checkpoints: { committed: counts.committed, unchanged: counts.unchanged, failed: counts.failed },
       nextSeconds: scheduled && this.nextInMs !== undefined ? round(this.nextInMs() / 1000) : null,
       capture: this.capture ?? null,
-      volumes: settings.volumes.map(({ source: { name, path } }) => ({ name, path })),
+      volumes: this.volumes,
       receipt: this.receipt,
     };
   }

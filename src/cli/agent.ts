@@ -6,27 +6,39 @@ import {
   type AgentSettings,
   type AgentVolume,
   defaultObjectiveMs,
+  type HookSettings,
   type LogLevel,
   logLevels,
 } from '../agent/settings.ts';
 import { agentSocketName } from '../contract/agent-api.ts';
-import { type Schedule, schedule as parseSchedule } from '../contract/annotation-parsers.ts';
+import { hookAddress, type Schedule, schedule as parseSchedule } from '../contract/annotation-parsers.ts';
+import { markerFile, parseMarker } from '../contract/state-directory.ts';
 import { makeSelection } from '../engine/capture/select.ts';
+import { HoldfastError } from '../engine/model/errors.ts';
 import { domainOf } from '../engine/lineage/repository.ts';
-import { type HolderId, toHolderId, toLineageName, toSlot, type VolumeName } from '../engine/model/ids.ts';
+import {
+  type HolderId,
+  type LineageName,
+  toHolderId,
+  toLineageName,
+  toSlot,
+  type VolumeName,
+} from '../engine/model/ids.ts';
 import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, type Parsed, parseDuration, usage } from './options.ts';
 import { baseSource, noArguments, refuseNested, repositoryOf } from './session.ts';
 import { stateDirectoryOf } from './state-directory.ts';
-import { assertReadable, captureSettings, restoredUpTo, volumeSources } from './volume-sources.ts';
+import { assertReadable, captureSettings, restoredUpTo, sizeLimits, volumeSources } from './volume-sources.ts';
 
 const graceMsDefault = 25_000;
+const hookMsDefault = 10_000;
 const usualMessage = '/dev/termination-log';
 
 export async function agent(host: Host, parsed: Parsed): Promise<number> {
   host.outliveSignals();
+  if (!parsed.flag('not-nice')) await host.beNice();
   noArguments('agent', parsed);
   const address = parsed.required('store');
   const stateDirectory = stateDirectoryOf(host, parsed);
@@ -48,6 +60,7 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     liveness: await livenessOf(host, parsed),
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
+    hooks: await host.hookCaller(),
     holderName: parsed.text('pod-name') ?? host.hostName,
     writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),
     token: await tokenOf(host, parsed),
@@ -148,26 +161,76 @@ async function settingsOf(host: Host, parsed: Parsed, address: string, stateDire
     if (!sources.some((source) => source.name === name))
       throw usage('agent', `--volume-schedule names ${name}, which is no --volume`);
   }
+  const limits = sizeLimits('agent', parsed, sources);
   const rpo = parsed.text('rpo');
   const grace = parsed.text('grace');
   const podUid = podUidOf(parsed);
   return Object.freeze({
     version: host.version,
-    lineage: toLineageName(parsed.required('lineage')),
+    lineage: await lineageOf(host, parsed, stateDirectory, podUid),
     podUid,
-    volumes: sources.map((source): AgentVolume => ({ source, schedule: own.get(source.name) })),
+    volumes: sources.map(
+      (source): AgentVolume => ({ source, schedule: own.get(source.name), bytesMax: limits.get(source.name) }),
+    ),
     schedule,
     objectiveMs: rpo === undefined ? defaultObjectiveMs(schedule) : positive('rpo', rpo),
     graceMs: grace === undefined ? graceMsDefault : positive('grace', grace),
     socketPath: join(stateDirectory, agentSocketName),
+    hooks: hooksOf(parsed),
     port: parsed.text('port') === undefined ? undefined : parsed.number('port', 1, 65_535, 1),
     logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
     capture: {
       ...captureSettings(host, 'agent', parsed),
+      laneCount: parsed.number('lanes', 0, 64, lanesWithin(await host.limits(), host.parallelism)),
       trustCache: true,
       saltContext: [host.bootId(), podUid],
     },
   });
+}
+
+/** That of the option, or the replica slot of it that the init container has chosen for this pod. */
+async function lineageOf(host: Host, parsed: Parsed, stateDirectory: string, podUid: string): Promise<LineageName> {
+  const named = toLineageName(parsed.required('lineage'));
+  const text = await (await host.openState(stateDirectory)).read(markerFile);
+  const marker = text === undefined ? undefined : parseMarker(text);
+  if (marker === undefined || marker.podUid !== podUid) return named;
+  if (!marker.writes) {
+    throw new HoldfastError('E_USAGE', `this pod only began from ${marker.lineage}, and does not write it`, {
+      remedy: 'Run no agent in it, or let it have a lineage of its own.',
+    });
+  }
+  return marker.lineage;
+}
+
+function hooksOf(parsed: Parsed): HookSettings | undefined {
+  const addressOf = (option: OptionName): string | undefined => {
+    const text = parsed.text(option);
+    if (text === undefined || text === '') return undefined;
+    if (/^unix:\/[^:]+:\/[!-~]*$/.test(text) || 'value' in hookAddress(text)) return text;
+    throw usage(
+      'agent',
+      `--${option} is ${JSON.stringify(text.slice(0, 100))}, not http://127.0.0.1:8080/path or unix:/app.sock:/path`,
+    );
+  };
+  const pre = addressOf('hook-pre-checkpoint');
+  const post = addressOf('hook-post-checkpoint');
+  const wait = parsed.text('hook-timeout');
+  if (pre === undefined && post === undefined) return undefined;
+  return { pre, post, waitMs: wait === undefined ? hookMsDefault : positive('hook-timeout', wait) };
+}
+
+const mebibyte = 1024 * 1024;
+/** What the agent takes without lanes, and what one adds: measured, with some room. */
+const [memoryAlone, memoryOfLane] = [160 * mebibyte, 48 * mebibyte];
+
+/** As many worker threads as processors and memory of the container allow. */
+export function lanesWithin(
+  { cpus, memoryBytes }: { readonly cpus: number | undefined; readonly memoryBytes: number | undefined },
+  parallelism: number,
+): number {
+  const byTime = Math.ceil(Math.min(cpus ?? parallelism, parallelism, 4));
+  if (memoryBytes === undefined) return byTime;
+  return Math.max(0, Math.min(byTime, Math.floor((memoryBytes - memoryAlone) / memoryOfLane)));
 }
 
 function podUidOf(parsed: Parsed): HolderId {

@@ -4,6 +4,7 @@ import type { ClaimOptions } from '../engine/lineage/claim.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { FileTreeWriter } from '../engine/ports/file-tree.ts';
+import type { HookCaller } from '../engine/ports/hook-caller.ts';
 import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { LaneStarter } from '../engine/ports/lanes.ts';
 import type { Liveness } from '../engine/ports/liveness.ts';
@@ -129,6 +130,11 @@ export interface Host {
   freeBytes(path: string): number | undefined;
   /** Writes a file that others only look at; false where that fails. */
   writeNote(path: string, text: string): boolean;
+  /** Steps back behind the application: lower priority for processors, and the disk when nobody else wants it. */
+  beNice(): Promise<void>;
+  hookCaller(): Promise<HookCaller>;
+  /** Of this process's container; undefined: none. */
+  limits(): Promise<{ readonly cpus: number | undefined; readonly memoryBytes: number | undefined }>;
   /** Resident memory of this process. */
   residentBytes(): number;
   /** SIGINT and SIGTERM fire `signal` once, and end the process only when it is done. */

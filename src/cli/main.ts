@@ -283,6 +283,9 @@ const host: Host = {
     const { openGoneService } = await import('../edge/kube/gone-service.ts');
     return openGoneService({ ...options, random: systemRandom });
   },
+  beNice: async () => (await import('../edge/host/be-nice.ts')).beNice(),
+  hookCaller: async () => (await import('../edge/host/http-hook-caller.ts')).httpHookCaller,
+  limits: async () => (await import('../edge/host/cgroup-limits.ts')).cgroupLimits(),
   residentBytes: () => process.memoryUsage.rss(),
   outliveSignals() {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);

@@ -73,6 +73,10 @@ export type OptionName =
   | 'volume-schedule'
   | 'rpo'
   | 'grace'
+  | 'hook-pre-checkpoint'
+  | 'hook-post-checkpoint'
+  | 'hook-timeout'
+  | 'not-nice'
   | 'port'
   | 'token-file'
   | 'log-level'
@@ -172,6 +176,13 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
     help: 'objective: how old the newest durable state may be (default: 3 intervals, at least 1m)',
   },
   grace: { value: 'DURATION', help: 'how long the end may take, from its first notice (default 25s)' },
+  'hook-pre-checkpoint': {
+    value: 'ADDRESS',
+    help: 'POST before a checkpoint: the application makes its files consistent and holds still',
+  },
+  'hook-post-checkpoint': { value: 'ADDRESS', help: 'POST after it, whatever became of it: the application goes on' },
+  'hook-timeout': { value: 'DURATION', help: 'how long each of these calls may take (default 10s)' },
+  'not-nice': { help: 'run with the priority of the application' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
   settings: { value: 'FILE', help: 'what the webhook may inject and for whom, as JSON; read again when it changes' },

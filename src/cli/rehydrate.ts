@@ -20,11 +20,12 @@ import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
 import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Host, HostFileTree } from './host.ts';
-import { namedDirectories, type OptionName, parseBytes, parseDuration, type Parsed, usage } from './options.ts';
+import { namedDirectories, type OptionName, parseDuration, type Parsed, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { encryptionOf, formOf, isWithin, keyRingOf, noArguments, refuseNested } from './session.ts';
 import { stateDirectoryOf } from './state-directory.ts';
+import { sizeLimits } from './volume-sources.ts';
 
 const command = 'rehydrate';
 
@@ -119,20 +120,12 @@ async function livenessOf(host: Host, parsed: Parsed, say: (event: RehydrateEven
 }
 
 function settingsOf(host: Host, parsed: Parsed): ContainerSettings {
-  const limits = new Map<string, number>();
-  for (const text of parsed.list('size-limit')) {
-    const [, name, bytes] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-    if (name === undefined || bytes === undefined) {
-      throw usage(command, `--size-limit is ${JSON.stringify(text)}, not NAME=BYTES`);
-    }
-    limits.set(name, parseBytes(command, 'size-limit', bytes));
-  }
-  const volumes = namedDirectories(command, parsed.list('volume')).map(
+  const named = namedDirectories(command, parsed.list('volume'));
+  if (named.length === 0) throw usage(command, '--volume is missing; it can also come from HOLDFAST_VOLUME');
+  const limits = sizeLimits(command, parsed, named);
+  const volumes = named.map(
     ({ name, path }): ContainerVolume => ({ name, path: host.realPath(path), bytesMax: limits.get(name) }),
   );
-  if (volumes.length === 0) throw usage(command, '--volume is missing; it can also come from HOLDFAST_VOLUME');
-  const unknown = [...limits.keys()].find((name) => !volumes.some((volume) => volume.name === name));
-  if (unknown !== undefined) throw usage(command, `--size-limit names ${unknown}, which is no --volume`);
   const expect = parsed.text('expect');
   return {
     lineage: toLineageName(parsed.required('lineage')),

@@ -108,6 +108,25 @@ function without(selection: Selection, inside: readonly string[]): Selection {
   };
 }
 
+/** Size limits by volume. E_USAGE for one of no volume. */
+export function sizeLimits(
+  command: string,
+  parsed: Parsed,
+  volumes: readonly { readonly name: VolumeName }[],
+): ReadonlyMap<string, number> {
+  const limits = new Map<string, number>();
+  for (const text of parsed.list('size-limit')) {
+    const [, name, bytes] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+    if (name === undefined || bytes === undefined) {
+      throw usage(command, `--size-limit is ${JSON.stringify(text)}, not NAME=BYTES`);
+    }
+    limits.set(name, parseBytes(command, 'size-limit', bytes));
+  }
+  const unknown = [...limits.keys()].find((name) => !volumes.some((volume) => volume.name === name));
+  if (unknown !== undefined) throw usage(command, `--size-limit names ${unknown}, which is no --volume`);
+  return limits;
+}
+
 /** How captures are made, as the options of a command say. */
 export function captureSettings(
   host: Host,

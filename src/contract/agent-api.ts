@@ -83,6 +83,9 @@ export const agentWarnings = {
   W_SUSPECT:
     'Look whether the loss is meant: holdfast ack makes the checkpoint a default restore point; else restore the one before.',
   W_RESTORING: 'The init container has not finished: see its log. The agent waits for it.',
+  W_FILL:
+    'The volume nears its size limit, beyond which the pod is evicted with a second to live: free space or raise the limit.',
+  W_HOOK: 'The application did not answer its hook as it should: see its log. Checkpoints are made without it.',
   W_OBJECTIVE_MISSED:
     'The newest durable state is older than --rpo: see what holds checkpoints up, or raise the objective.',
 } as const;
@@ -124,7 +127,17 @@ export interface CaptureState {
 }
 
 /** Why a checkpoint was taken. */
-export type CheckpointReason = 'start' | 'schedule' | 'retry' | 'trigger' | 'drain' | 'final';
+export type CheckpointReason =
+  | 'start'
+  | 'schedule'
+  | 'retry'
+  | 'trigger'
+  | 'drain'
+  | 'final'
+  /** Before its time: what is unsaved would not fit the grace, the objective would be missed, a volume nears its limit. */
+  | 'grace'
+  | 'objective'
+  | 'fill';
 
 export interface AgentStatus {
   readonly version: 1;
@@ -145,7 +158,14 @@ export interface AgentStatus {
   /** Seconds until the next scheduled look; null when paused or ending. */
   readonly nextSeconds: number | null;
   readonly capture: CaptureState | null;
-  readonly volumes: readonly { readonly name: string; readonly path: string }[];
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly path: string;
+    /** Sum of the sizes of its files when they were counted last; null before. */
+    readonly bytes: number | null;
+    /** Its size limit; null: none. */
+    readonly limitBytes: number | null;
+  }[];
   /** What the last restore wrote of itself; null when there was none. */
   readonly receipt: unknown;
 }

@@ -15,6 +15,8 @@ export const agentEvents = {
   fenced: 'a successor took the lineage over',
   sealed: 'the lineage is sealed: a successor may go on at once',
   unsaved: 'what the end of the agent leaves unsaved',
+  'hook-failed': 'the application did not answer its hook; the checkpoint is made without it',
+  'left-held': 'an agent that died has left the application held: it is let go',
   paused: 'no scheduled checkpoints until resumed',
   resumed: 'scheduled checkpoints go on',
   cache: 'the scan cache is done without',

@@ -28,6 +28,8 @@ export type AgentMetric =
   | 'holdfast_save_bytes_per_second'
   | 'holdfast_grace_seconds'
   | 'holdfast_grace_needed_seconds'
+  | 'holdfast_volume_bytes'
+  | 'holdfast_volume_limit_bytes'
   | 'holdfast_notices_total'
   | 'holdfast_fenced_total'
   | 'holdfast_process_resident_bytes';
@@ -71,6 +73,12 @@ export const agentMetrics: Readonly<Record<AgentMetric, MetricInfo>> = {
   },
   holdfast_grace_seconds: { type: 'gauge', help: 'The grace that the agent reckons with' },
   holdfast_grace_needed_seconds: { type: 'gauge', help: 'How long saving what is unsaved would take at that rate' },
+  holdfast_volume_bytes: {
+    type: 'gauge',
+    help: 'Sum of the sizes of the files in a volume, as counted last',
+    labels: ['volume'],
+  },
+  holdfast_volume_limit_bytes: { type: 'gauge', help: 'Size limit of a volume that has one', labels: ['volume'] },
   holdfast_notices_total: { type: 'counter', help: 'How often the end of the pod was announced' },
   holdfast_fenced_total: { type: 'counter', help: 'How often a successor took the lineage' },
   holdfast_process_resident_bytes: { type: 'gauge', help: 'Resident memory of the agent' },

@@ -296,7 +296,7 @@ describe('what an agent measures', () => {
   test('is what it knows, under the names of the catalogue, and its health is its progress', async () => {
     using place = await AgentPlace.make();
     writeFileSync(join(place.volume, 'file'), 'content');
-    await using agent = place.agent(['--schedule', '1h', '--rpo', '3s']);
+    await using agent = place.agent(['--schedule', '1h', '--rpo', '3s', '--size-limit', 'data=1GiB']);
     await agent.until('committed');
     const ask = async (route: 'metrics' | 'health'): Promise<{ code: number; body: string }> =>
       await askAgent(join(place.stateOf('pod-1'), agentSocketName), agentRoutes[route], { waitMs: 20_000 });

@@ -66,6 +66,7 @@ describe('a schedule', () => {
     const volume = (name: string, schedule?: Schedule): AgentVolume => ({
       source: { name: toVolumeName(name), path: `/${name}`, selection: makeSelection([], []) },
       schedule,
+      bytesMax: undefined,
     });
     const volumes = [volume('fast'), volume('slow', { everyMs: 60_000 })];
     const settings = { schedule: { everyMs: 10_000 }, volumes } as unknown as AgentSettings;

@@ -9,7 +9,7 @@ import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { capture } from '../../src/engine/capture/capture.ts';
 import type { WatchedVolume } from '../../src/engine/capture/watched-volume.ts';
 import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
-import type { CaptureSettings } from '../../src/engine/capture/capture-request.ts';
+import type { ApplicationPause, CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { claimLineage } from '../../src/engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../../src/engine/lineage/lineage-writer.ts';
@@ -181,9 +181,10 @@ export class Pod {
       readonly dryRun?: boolean;
       readonly watched?: WatchedVolume;
       readonly signal?: AbortSignal;
+      readonly application?: ApplicationPause;
     } = {},
   ): Promise<CaptureOutcome> {
-    const { path = '', include = [], exclude = [], dryRun = false, watched, signal, ...rest } = settings;
+    const { path = '', include = [], exclude = [], dryRun = false, watched, signal, application, ...rest } = settings;
     const writer = await this.writer();
     return await capture(
       {
@@ -221,7 +222,7 @@ export class Pod {
         sourceOf: (base) => this.sourceOf(base),
         kept: this.#kept,
       },
-      signal === undefined ? {} : { signal },
+      { application, ...(signal === undefined ? {} : { signal }) },
     );
   }
 }

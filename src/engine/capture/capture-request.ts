@@ -107,7 +107,20 @@ export interface CaptureTarget {
   readonly kept?: KeptNodes | undefined;
 }
 
+/** A way to have the application hold still while the passes after the first are made. */
+export interface ApplicationPause {
+  /** Before the second pass. True: the application has said that it holds still and that its files are consistent. */
+  pause(): Promise<boolean>;
+  /** After the last pass, before anything is committed; also when the capture fails, and when `pause` did. */
+  resume(): Promise<void>;
+}
+
 export interface CaptureOptions {
+  /**
+   * Where nothing has changed since the newest checkpoint, it is not asked for. A checkpoint that converged meanwhile is `quiesced`: open
+   * files say nothing against an application that holds still by itself.
+   */
+  readonly application?: ApplicationPause | undefined;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CaptureProgress) => void;
 }

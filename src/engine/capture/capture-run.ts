@@ -151,10 +151,10 @@ export class CaptureRun {
     return still;
   }
 
-  /** False when the bounds of passes or of time are reached. What a second pass must prove has that one whatever the bounds. */
-  mayPassAgain(): boolean {
+  /** `paused`: an application can be had to hold still. False when the bounds of passes or of time are reached. What a second pass must prove has that one whatever the bounds. */
+  mayPassAgain(paused: boolean): boolean {
     const { quiesced, databaseLocks, convergeMsMax, extraPassesMax } = this.#settings;
-    if (this.#pass === 1 && (quiesced || databaseLocks !== undefined)) return true;
+    if (this.#pass === 1 && (paused || quiesced || databaseLocks !== undefined)) return true;
     const late = this.#ports.clock.monotonicMs() - this.#started > convergeMsMax;
     return !late && this.#pass <= extraPassesMax;
   }

@@ -15,8 +15,14 @@ import { fencedOr } from '../lineage/fence.ts';
 import { Rebased } from '../lineage/lineage-writer.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
 import { FileTreeError } from '../ports/file-tree.ts';
-import type { CaptureOutcome } from './capture-outcome.ts';
-import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget } from './capture-request.ts';
+import type { CaptureOutcome, Refutation } from './capture-outcome.ts';
+import type {
+  ApplicationPause,
+  CaptureOptions,
+  CapturePorts,
+  CaptureSettings,
+  CaptureTarget,
+} from './capture-request.ts';
 import { CaptureRun } from './capture-run.ts';
 
 const rebasesMax = 8;
@@ -39,7 +45,7 @@ export async function capture(
     await writer?.lookForReleases(options);
     const run = new CaptureRun(ports, settings, target, options, attempt);
     try {
-      return await checkpoint(run, settings);
+      return await checkpoint(run, settings, options.application);
     } catch (error) {
       await run.abandon();
       if (error instanceof Rebased && attempt < rebasesMax) continue;
@@ -49,22 +55,42 @@ export async function capture(
 }
 
 /** The steps, in their order. */
-async function checkpoint(run: CaptureRun, { quiesced }: CaptureSettings): Promise<CaptureOutcome> {
+async function checkpoint(
+  run: CaptureRun,
+  { quiesced }: CaptureSettings,
+  application: ApplicationPause | undefined,
+): Promise<CaptureOutcome> {
   run.openVolumes();
   await run.pass();
   if (!quiesced && run.showsNothingNew('converged')) return run.leave('converged');
   // That the application has stopped is a statement until nothing is found that speaks against it.
   const refuted = quiesced ? await run.findWriters() : undefined;
-  let converged = false;
-  for (let first = true; !converged && run.mayPassAgain(); first = false) {
-    await run.holdDatabases();
-    converged = await run.pass();
-    if (first && !converged) refuted?.push(...run.changes());
-  }
-  await run.releaseDatabases();
-  const stopped = converged && refuted?.length === 0;
+  const { converged, held } = await converge(run, refuted, application);
+  const stopped = converged && (held || refuted?.length === 0);
   const consistency = stopped ? 'quiesced' : converged ? 'converged' : 'fuzzy';
   return run.showsNothingNew(consistency) ? run.leave(consistency, refuted) : run.commit(consistency, refuted);
+}
+
+/** Passes until one meets no change or the bounds are reached. `held`: the application held still from before the second on. */
+async function converge(
+  run: CaptureRun,
+  refuted: Refutation[] | undefined,
+  application: ApplicationPause | undefined,
+): Promise<{ readonly converged: boolean; readonly held: boolean }> {
+  let converged = false;
+  let held = false;
+  try {
+    for (let first = true; !converged && run.mayPassAgain(application !== undefined); first = false) {
+      if (first && application !== undefined) held = await application.pause();
+      await run.holdDatabases();
+      converged = await run.pass();
+      if (first && !converged) refuted?.push(...run.changes());
+    }
+    await run.releaseDatabases();
+  } finally {
+    await application?.resume();
+  }
+  return { converged, held };
 }
 
 function captureError(error: unknown, attempt: number, signal: AbortSignal | undefined): unknown {

@@ -1,6 +1,6 @@
 /** How much the next capture would find, from stats alone: nothing is read, stored or remembered. */
 import type { CommitBase } from '../lineage/lineage-writer.ts';
-import type { LineageName } from '../model/ids.ts';
+import type { LineageName, VolumeName } from '../model/ids.ts';
 import { FileTreeError } from '../ports/file-tree.ts';
 import { openBoundScanCache } from '../tree/open-scan-cache.ts';
 import type { ScanCacheReader } from '../tree/scan-cache.ts';
@@ -13,6 +13,8 @@ export interface Unsaved {
   readonly bytes: number;
   /** Names that differ: those that are gone and directories whose time has moved are among them. */
   readonly files: number;
+  /** What each volume holds now: sum of the sizes of its files. */
+  readonly volumeBytes: ReadonlyMap<VolumeName, number>;
 }
 
 export interface UnsavedRequest {
@@ -36,6 +38,7 @@ export async function measureUnsaved({
   signal,
 }: UnsavedRequest): Promise<Unsaved | undefined> {
   let [bytes, names] = [0, 0];
+  const volumeBytes = new Map<VolumeName, number>();
   for (const { name, path, selection } of volumes) {
     let previous: ScanCacheReader | undefined;
     if (base?.volumes.some((volume) => volume.name === name) === true) {
@@ -52,6 +55,7 @@ export async function measureUnsaved({
       if (error instanceof FileTreeError) return undefined;
       throw error;
     }
+    const totals = { entries: 0, directories: 0, files: 0, bytes: 0 };
     const scan = scanVolume({
       files,
       root,
@@ -64,7 +68,7 @@ export async function measureUnsaved({
       keepVolatile: new Set(),
       onVolatile: () => undefined,
       onSkip: () => undefined,
-      totals: { entries: 0, directories: 0, files: 0, bytes: 0 },
+      totals,
     });
     try {
       for (const batch of scan) {
@@ -78,6 +82,7 @@ export async function measureUnsaved({
         signal?.throwIfAborted();
         await clock.wait(0);
       }
+      volumeBytes.set(name, totals.bytes);
     } catch (error) {
       if (error instanceof FileTreeError) return undefined;
       throw error;
@@ -87,5 +92,5 @@ export async function measureUnsaved({
       files.close(root);
     }
   }
-  return { bytes, files: names };
+  return { bytes, files: names, volumeBytes };
 }

@@ -1,0 +1,18 @@
+/** Steps back behind the application: a lower priority for processors, and the disk only when nobody else wants it. */
+import { setPriority } from 'node:os';
+import { loadLinuxCalls } from './linux-calls.ts';
+
+const niceness = 10;
+const ioprioSet: Readonly<Partial<Record<NodeJS.Architecture, number>>> = { x64: 251, arm64: 30 };
+const [whoIsProcess, classIdle, classShift] = [1, 3, 13];
+
+/** Of this thread and of those that it starts from now on. What the system refuses is left as it is. */
+export function beNice(): void {
+  try {
+    setPriority(0, niceness);
+  } catch {
+    // Then not.
+  }
+  const number = process.platform === 'linux' ? ioprioSet[process.arch] : undefined;
+  if (number !== undefined) loadLinuxCalls().calls?.call3(number, whoIsProcess, 0, classIdle << classShift);
+}
