@@ -20,7 +20,7 @@ const TASKS = {
   check: {
     steps: [['format', '--check'], ['lint'], ['layers'], ['types'], ['test'], ['sim', '--seeds', '50']],
   },
-  demo: { file: 'tools/demo.ts' },
+  demo: { file: 'tools/demo/demo.ts' },
   // Formats; with --check it only says what it would change.
   format: {
     file: BIOME,

@@ -139,7 +139,7 @@ it('an installation that was killed is done again', async () => {
 
 it('a task passes on arguments, exit code and signals', async () => {
   write(
-    'tools/demo.ts',
+    'tools/demo/demo.ts',
     "process.on('SIGTERM', () => process.exit(9));\n" +
       "if (process.argv[2] === 'wait') { setInterval(() => {}, 1e6); console.log('waiting'); }\n" +
       'else { console.log(process.argv.slice(2), process.versions.node.split(".")[0]); process.exitCode = 5; }\n',
