@@ -1,0 +1,86 @@
+/**
+ * What helm makes of the chart, as files to be read in a review: `node test/charts/golden.ts` writes them anew, with the program that
+ * HELM names, else `helm`. The test needs no helm: it holds that the files were made from the chart as it is now.
+ */
+import { spawnSync } from 'node:child_process';
+import { hash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '../..');
+const chart = join(root, 'charts/holdfast');
+const values = join(import.meta.dirname, 'values');
+const golden = join(import.meta.dirname, 'golden');
+
+/** Values that the chart must refuse, and what it says. */
+export const refusals: readonly (readonly [args: readonly string[], message: string])[] = [
+  [['--set', 'cluster='], 'cluster has to be said'],
+  [['--set', 'stores=null'], 'stores has to hold one store or more'],
+  [['--set', 'clustr=x'], 'clustr'],
+  [['--set', 'webhook.failurePolicy=Perhaps'], 'failurePolicy'],
+  [['--set', 'stores.default.namespaces=null'], 'namespaces'],
+  [['--set', 'stores.default.adress=x'], 'adress'],
+  [
+    ['--set', 'webhook.certificate.source=secret,webhook.certificate.caBundle=eA=='],
+    'webhook.certificate.secretName has to be said',
+  ],
+  [['--set', 'serviceAccount.create=false'], 'serviceAccount.name has to be said'],
+];
+
+export const renderNames: readonly string[] = readdirSync(values).map((file) => file.replace(/\.yaml$/, ''));
+
+export function readRender(name: string): string {
+  return readFileSync(join(golden, `${name}.yaml`), 'utf8');
+}
+
+/** Digest of all files that a render depends on, and of the renders themselves: a change of either by hand shows. */
+export function digestNow(): string {
+  const files = [chart, values].flatMap((directory) =>
+    readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name)),
+  );
+  const lines = [...files, ...renderNames.map((name) => join(golden, `${name}.yaml`))]
+    .map((path) => `${path.slice(root.length + 1)} ${hash('sha256', readFileSync(path))}`)
+    .sort();
+  return `${hash('sha256', lines.join('\n'))}\n`;
+}
+
+export function readDigest(): string {
+  return readFileSync(join(golden, 'digest.txt'), 'utf8');
+}
+
+function helm(...args: readonly string[]): {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+} {
+  const program = process.env['HELM'] ?? 'helm';
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
+  if (error !== undefined) throw new Error(`${program} cannot be started: ${error.message}. Set HELM to the program.`);
+  return { status, stdout, stderr };
+}
+
+function render(name: string, more: readonly string[] = []): ReturnType<typeof helm> {
+  const file = join(values, `${name}.yaml`);
+  const where = ['--namespace', 'holdfast', '--kube-version', '1.33.0'];
+  return helm('template', 'holdfast', chart, ...where, '--values', file, ...more);
+}
+
+if (import.meta.main) {
+  const lint = helm('lint', chart, '--strict', '--values', join(values, 'least.yaml'));
+  if (lint.status !== 0) throw new Error(lint.stdout + lint.stderr);
+  for (const name of renderNames) {
+    const { status, stdout, stderr } = render(name);
+    if (status !== 0) throw new Error(stderr);
+    writeFileSync(join(golden, `${name}.yaml`), stdout);
+  }
+  for (const [args, message] of refusals) {
+    const { status, stderr } = render('least', args);
+    if (status === 0 || !stderr.includes(message))
+      throw new Error(`${args.join(' ')} was not refused as it should be: ${stderr}`);
+  }
+  const old = render('least', ['--kube-version', '1.28.0']);
+  if (old.status === 0) throw new Error('Kubernetes 1.28 was not refused');
+  writeFileSync(join(golden, 'digest.txt'), digestNow());
+}
