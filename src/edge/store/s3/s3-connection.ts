@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import { rootCertificates } from 'node:tls';
+import { createRequire } from 'node:module';
 import { crc32 } from 'node:zlib';
 import { hash } from 'node:crypto';
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
@@ -31,6 +30,13 @@ export interface S3Credentials {
   readonly secretAccessKey: string;
   readonly sessionToken?: string;
 }
+
+/**
+ * An `import` would evaluate every export of it, WebSocket included, and load undici for that (measured: 40 ms and 15 MB). `require`
+ * evaluates what is used. So it is with the certificates of `node:tls` below.
+ */
+const require = createRequire(import.meta.url);
+const { Agent: HttpAgent } = require('node:http') as typeof import('node:http');
 
 /** What is used of the SDK's client. */
 export type S3Sender = Pick<S3Client, 'config' | 'destroy' | 'middlewareStack' | 'send'>;
@@ -228,6 +234,7 @@ function proxyEnvironment({ proxy }: S3Settings): NodeJS.ProcessEnv {
 function trusted(caFile: string | undefined): string[] | undefined {
   if (caFile === undefined) return undefined;
   try {
+    const { rootCertificates } = require('node:tls') as typeof import('node:tls');
     return [...rootCertificates, readFileSync(caFile, 'utf8')];
   } catch (cause) {
     throw new HoldfastError('E_USAGE', `the CA file ${caFile} cannot be read`, {

@@ -32,6 +32,16 @@ test.each(['file:/srv/cp', 's3://bucket'])('the address %s is read without loadi
   expect(loaded.filter((url) => url.includes('@aws-sdk') || url.includes('@smithy'))).toEqual([]);
 });
 
+test('a bucket is opened without loading what of Node is not used', () => {
+  const module = new URL('../../../../src/edge/store/s3/open-s3-store.ts', import.meta.url).href;
+  const program = `await import(${JSON.stringify(module)}); console.log(JSON.stringify(process.moduleLoadList));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  const loaded = JSON.parse(stdout) as string[];
+  expect(loaded).toContain('NativeModule https');
+  expect(loaded.filter((name) => name.includes('undici'))).toEqual([]);
+});
+
 describe.each(names)('the S3 store on %s', (name) => {
   let server: S3Server;
 
