@@ -1,0 +1,192 @@
+/** The init container with everything in memory: what others do between any two of its steps, and its end at any of them. */
+import { describe, expect, test } from 'vitest';
+import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
+import { logPrefix } from '../../../src/engine/format/object-keys.ts';
+import { claimLineage } from '../../../src/engine/lineage/claim.ts';
+import type { CaptureOutcome } from '../../../src/engine/capture/capture-outcome.ts';
+import { toHolderId, toLineageName } from '../../../src/engine/model/ids.ts';
+import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
+import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
+import { MemoryHolder } from '../../engine/lineage/fixture.ts';
+import { Container, Killed, type PortCall } from './container-fixture.ts';
+
+const lineage = toLineageName('team/app/0');
+const log = logPrefix(lineage);
+
+interface World {
+  readonly store: MemoryStore;
+  readonly disk: MemoryFileSystem;
+  readonly pod: Pod;
+}
+
+async function emptyWorld(): Promise<World> {
+  const store = new MemoryStore();
+  const disk = new MemoryFileSystem();
+  return { store, disk, pod: await Pod.start({ store, files: new MemoryFileTree(disk), holder: 'pod-1' }) };
+}
+
+type Files = Readonly<Record<string, string>>;
+
+/** A pod that has stored something, and may store more. */
+async function predecessor(files: Files): Promise<World & { readonly save: (more: Files) => Promise<CaptureOutcome> }> {
+  const { store, disk, pod } = await emptyWorld();
+  const save = async (more: Files): Promise<CaptureOutcome> => {
+    for (const [name, text] of Object.entries(more)) disk.writeFile(name, text);
+    return await pod.capture();
+  };
+  await save(files);
+  return { store, disk, pod, save };
+}
+
+/** Another pod claims, whatever stands there. */
+async function otherClaims(store: MemoryStore, pod: Pod, uid: string): Promise<void> {
+  await claimLineage({
+    store,
+    access: pod.access,
+    lineage,
+    holder: new MemoryHolder(uid),
+    holderName: uid,
+    clock: new ManualClock(),
+    random: seededRandom(uid),
+    liveness: { isGone: async () => 'unknown' },
+    policy: 'pod',
+    used: false,
+  });
+}
+
+const creates = ({ what }: PortCall): boolean => what.startsWith(`create ${log}`);
+
+describe('what a predecessor stores', () => {
+  test('between restore and claim is restored too, with what it removed', async () => {
+    const { store, disk, save } = await predecessor({ ledger: 'one', old: 'goes' });
+    const container = new Container(store, 'pod-2');
+    let met = 0;
+    container.onCall = async (call) => {
+      // Just before its claim.
+      if (call.when !== 'before' || !creates(call) || met++ > 0) return;
+      disk.remove('old');
+      await save({ ledger: 'two', young: 'comes' });
+    };
+    const receipt = await container.run();
+    expect(met).toBeGreaterThan(1);
+    expect(container.content).toEqual({ ledger: 'two', young: 'comes' });
+    expect(receipt).toMatchObject({ outcome: 'restored', moved: 1, verified: true, suspect: false });
+    expect(container.marker).toMatchObject({ phase: 'done' });
+  });
+
+  test('after the claim is refused, so the successor has all that was acknowledged', async () => {
+    const { store, save } = await predecessor({ ledger: 'one' });
+    const container = new Container(store, 'pod-2');
+    const refused: unknown[] = [];
+    container.onCall = async (call) => {
+      if (call.when === 'after' && creates(call)) refused.push(await save({ ledger: 'late' }).catch((error) => error));
+    };
+    expect(await container.run()).toMatchObject({ outcome: 'restored', moved: 0 });
+    expect(refused).toMatchObject([{ code: 'E_FENCED' }]);
+    expect(container.content).toEqual({ ledger: 'one' });
+  });
+
+  test('at a first boot is not passed over either', async () => {
+    const { store, disk, pod } = await emptyWorld();
+    const container = new Container(store, 'pod-2');
+    let met = 0;
+    container.onCall = async (call) => {
+      if (call.when !== 'before' || !creates(call) || met++ > 0) return;
+      disk.writeFile('ledger', 'first');
+      await pod.capture();
+    };
+    expect(await container.run()).toMatchObject({ outcome: 'restored', moved: 1, policy: { answer: 'data' } });
+    expect(container.content).toEqual({ ledger: 'first' });
+  });
+});
+
+describe('another pod that claims', () => {
+  test('between claim and last LIST keeps the application from starting', async () => {
+    const { store, pod } = await predecessor({ ledger: 'one' });
+    const container = new Container(store, 'pod-2');
+    let met = 0;
+    let lists = 0;
+    container.onCall = async (call) => {
+      if (call.when === 'after' && creates(call)) met++;
+      // Its claim is confirmed by the first LIST after it; the last one comes later.
+      if (call.when === 'before' && call.what === `list ${log}` && met === 1 && ++lists === 2) {
+        await otherClaims(store, pod, 'pod-3');
+      }
+    };
+    await expect(container.run()).rejects.toMatchObject({ code: 'E_LINEAGE_HELD', exit: 14 });
+    expect(container.events.map(({ event }) => event)).toContain('rehydrate.superseded');
+    expect(container.marker).toMatchObject({ phase: 'started' });
+    expect(container.receipts.at(-1)).toMatchObject({ outcome: 'failed', epoch: null, error: { exit: 14 } });
+    // It goes on when that pod is known to be gone.
+    container.onCall = undefined;
+    container.gone.add(toHolderId('pod-3'));
+    expect(await container.run()).toMatchObject({ outcome: 'restored', verified: true });
+  });
+});
+
+describe('an end', () => {
+  const files = { ledger: 'one', rest: 'x'.repeat(5000), third: 'three' };
+
+  /** Runs to the `nth` use of a port, dies there, and runs again. True when there is no nth. */
+  async function diesAt(nth: number, memory: boolean, reboots: boolean): Promise<boolean> {
+    const { store, save } = await predecessor(files);
+    const container = new Container(store, 'pod-2', { memory });
+    let calls = 0;
+    const die = (): void => {
+      if (++calls === nth) throw new Killed();
+    };
+    container.onCall = die;
+    container.onFileCall = die;
+    let died = false;
+    try {
+      await container.run();
+    } catch (error) {
+      died = true;
+      expect(error).toBeInstanceOf(Killed);
+    }
+    if (container.marker?.phase === 'done') expect(container.content).toEqual(files);
+    container.onCall = undefined;
+    container.onFileCall = undefined;
+    if (reboots) container.reboot();
+    // Where nothing was claimed yet, the predecessor goes on.
+    const more = await save({ ledger: 'two' }).then(
+      () => true,
+      () => false,
+    );
+    await container.run();
+    expect(container.content, `died at ${nth}`).toEqual(more ? { ...files, ledger: 'two' } : files);
+    expect(container.marker).toMatchObject({ phase: 'done', suspect: false });
+    return !died;
+  }
+
+  test.each([
+    ['on a disk', false, false],
+    ['in memory', true, false],
+    ['in memory, and a reboot', true, true],
+    ['on a disk, and a reboot', false, true],
+  ] as const)('at any moment is made good by the next run: a volume %s', async (_, memory, reboots) => {
+    let nth = 1;
+    while (!(await diesAt(nth, memory, reboots))) nth++;
+    expect(nth).toBeGreaterThan(40);
+  });
+
+  test('at any moment of a first boot leaves it a first boot', async () => {
+    let nth = 1;
+    for (let over = false; !over; nth++) {
+      const { store } = await emptyWorld();
+      const container = new Container(store, 'pod-2');
+      let calls = 0;
+      container.onCall = () => {
+        if (++calls === nth) throw new Killed();
+      };
+      over = await container.run().then(
+        () => true,
+        () => false,
+      );
+      container.onCall = undefined;
+      expect(await container.run()).toMatchObject({ outcome: expect.stringMatching(/empty|kept/) });
+      expect(container.marker, `died at ${nth}`).toMatchObject({ phase: 'done', suspect: false });
+    }
+    expect(nth).toBeGreaterThan(8);
+  });
+});
