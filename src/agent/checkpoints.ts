@@ -8,7 +8,7 @@ import type { CaptureTarget } from '../engine/capture/capture-request.ts';
 import { KeptNodes } from '../engine/capture/kept-nodes.ts';
 import { measureUnsaved, type Unsaved } from '../engine/capture/measure-unsaved.ts';
 import type { CheckpointReason } from '../contract/agent-api.ts';
-import { type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Hooks } from './hooks.ts';
 import type { Attached } from './attach.ts';
 import { type AgentLog, errorFields } from './log.ts';
@@ -19,6 +19,8 @@ const mebibyte = 1024 * 1024;
 /** Looking again costs a walk: it may take this share of the time at most. */
 const lookShareMax = 0.05;
 const lookAgainMsMin = 1000;
+/** What a capture that is interrupted gets for its end. */
+const givenUpMs = 100;
 
 export interface TakeRequest {
   readonly reason: CheckpointReason;
@@ -81,7 +83,7 @@ export class Checkpoints {
     let outcome: CaptureOutcome | undefined;
     try {
       await this.#look;
-      outcome = await capture(
+      const running = capture(
         connection.capture,
         {
           ...settings.capture,
@@ -104,6 +106,7 @@ export class Checkpoints {
           onProgress: (progress) => state.captureGoesOn(progress),
         },
       );
+      outcome = await this.#unlessGivenUp(running, signal);
       return outcome;
     } catch (error) {
       // A defect of ours ends the process; the next one begins from what is durable.
@@ -118,6 +121,27 @@ export class Checkpoints {
       this.#busy = false;
       const seconds = state.captureEnds(outcome, writer.base);
       if (outcome !== undefined) this.#tell(outcome, reason, seconds);
+    }
+  }
+
+  /**
+   * The capture, or E_ABORTED soon after the signal: worker threads that are deep in a large file end when they come out of it, and the
+   * seal does not wait for that. A record that is under way is waited for, since the seal comes after it.
+   */
+  async #unlessGivenUp(running: Promise<CaptureOutcome>, signal: AbortSignal): Promise<CaptureOutcome> {
+    const { clock } = this.#attached.connection.capture;
+    const ended = new AbortController();
+    const givenUp = aborted(signal, ended.signal).then(async (): Promise<CaptureOutcome> => {
+      await clock.wait(givenUpMs, { signal: ended.signal });
+      if (this.#state.capture?.phase === 'commit') return await running;
+      throw new HoldfastError('E_ABORTED', 'the checkpoint was given up, so that there is time to seal');
+    });
+    givenUp.catch(() => undefined);
+    running.catch(() => undefined);
+    try {
+      return await Promise.race([running, givenUp]);
+    } finally {
+      ended.abort();
     }
   }
 
@@ -197,4 +221,12 @@ function suspicionText({ suspicions }: CaptureOutcome): string {
   if (first === undefined) return 'the volumes may hold less than there was before';
   const { volume, path, before, now } = first;
   return `${volume}, ${path}: ${now.files} files of ${before.files}, ${now.bytes} bytes of ${before.bytes}`;
+}
+
+/** Resolves when the first signal fires; never after the second has. */
+function aborted(signal: AbortSignal, ended: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true, signal: ended });
+  });
 }

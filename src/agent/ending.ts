@@ -18,6 +18,7 @@ import type { AgentState } from './state.ts';
 
 /** Kept of the grace for the seal and for saying what is unsaved. */
 const reserveShare = 0.15;
+const reserveMsMin = 600;
 const reserveMsMax = 2000;
 /** The kubelet leaves this much at least between SIGTERM and SIGKILL, also when the grace is over. */
 const lastGaspMs = 2000;
@@ -66,7 +67,8 @@ export class Deadline implements Disposable {
     const { clock } = this.#parts;
     const { notifiedMs, settings } = this.#state;
     const nowMs = clock.monotonicMs();
-    this.#reserveMs = Math.min(reserveMsMax, settings.graceMs * reserveShare);
+    const reserveMs = Math.min(reserveMsMax, Math.max(reserveMsMin, settings.graceMs * reserveShare));
+    this.#reserveMs = Math.min(reserveMs, settings.graceMs / 2);
     // The grace began with the notice. A notice whose grace is over long since was not of this end.
     const sinceMs = notifiedMs !== undefined && nowMs - notifiedMs < settings.graceMs * 2 ? notifiedMs : nowMs;
     this.#graceEndsMs = Math.max(sinceMs + settings.graceMs, nowMs + Math.min(lastGaspMs, settings.graceMs));
