@@ -2,7 +2,9 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { ChokidarSource } from '../../src/edge/host/chokidar-source.ts';
+import { InotifySource } from '../../src/edge/host/inotify-source.ts';
 import { ScanOnlySource } from '../../src/edge/host/scan-only-source.ts';
 import { utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { type Changes, mayHaveChanged } from '../../src/engine/model/changes.ts';
@@ -13,7 +15,11 @@ interface Kind {
   readonly start: (directory: string) => Promise<ChangeSource>;
 }
 
-const kinds: readonly Kind[] = [{ name: 'scan only', start: async () => new ScanOnlySource() }];
+const kinds: readonly Kind[] = [
+  { name: 'scan only', start: async () => new ScanOnlySource() },
+  { name: 'inotify', start: (directory) => InotifySource.start(directory) },
+  { name: 'chokidar', start: (directory) => ChokidarSource.start(directory) },
+];
 
 const key = (path: string): Uint8Array => utf8Bytes(path.replaceAll('/', '\0'));
 
@@ -38,11 +44,13 @@ describe.each(kinds)('$name', ({ start }) => {
   /** Takes until all are told: a watcher that is not prompt may need some time. */
   async function told(paths: readonly string[]): Promise<Changes[]> {
     const taken: Changes[] = [];
-    const missing = (): string[] =>
-      paths.filter((path) => !taken.some((changes) => mayHaveChanged(changes, key(path))));
-    do taken.push(await source.take());
-    while (!source.prompt && missing().length > 0);
-    expect(missing()).toEqual([]);
+    const look = async (): Promise<void> => {
+      taken.push(await source.take());
+      const missing = paths.filter((path) => !taken.some((changes) => mayHaveChanged(changes, key(path))));
+      expect(missing).toEqual([]);
+    };
+    if (source.prompt) await look();
+    else await vi.waitFor(look, { timeout: 10_000 });
     return taken;
   }
 

@@ -31,6 +31,7 @@ export interface LinuxCalls {
 }
 
 export interface SystemCallNumbers {
+  readonly read: number;
   readonly close: number;
   readonly lseek: number;
   readonly pread64: number;
@@ -68,9 +69,15 @@ export interface SystemCallNumbers {
   readonly openat2: number;
   readonly cachestat: number;
   readonly fchmodat2: number;
+  readonly ppoll: number;
+  readonly eventfd2: number;
+  readonly inotify_init1: number;
+  readonly inotify_add_watch: number;
+  readonly inotify_rm_watch: number;
 }
 
 const x64: SystemCallNumbers = {
+  read: 0,
   close: 3,
   lseek: 8,
   pread64: 17,
@@ -108,10 +115,16 @@ const x64: SystemCallNumbers = {
   openat2: 437,
   cachestat: 451,
   fchmodat2: 452,
+  ppoll: 271,
+  eventfd2: 290,
+  inotify_init1: 294,
+  inotify_add_watch: 254,
+  inotify_rm_watch: 255,
 };
 
 /** The generic table (include/uapi/asm-generic/unistd.h). */
 const arm64: SystemCallNumbers = {
+  read: 63,
   close: 57,
   lseek: 62,
   pread64: 67,
@@ -149,6 +162,11 @@ const arm64: SystemCallNumbers = {
   openat2: 437,
   cachestat: 451,
   fchmodat2: 452,
+  ppoll: 73,
+  eventfd2: 19,
+  inotify_init1: 26,
+  inotify_add_watch: 27,
+  inotify_rm_watch: 28,
 };
 
 /** By process.arch; both are little-endian with 64-bit registers, so a file offset is one argument. */
