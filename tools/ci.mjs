@@ -52,7 +52,8 @@ function s3Suites() {
   // Known by what they import, so that a new one cannot be forgotten here.
   const onServers = tests.filter((path) => /\/s3-server\.ts'/.test(readFileSync(join(ROOT, 'test', path), 'utf8')));
   const paths = ['test/s3', ...onServers.map((path) => join('test', path)).sort()];
-  const test = ['node', 'tools/run.mjs', 'test', '--project', 'fast', '--project', 'slow', ...paths];
+  // More at a time than there are cores: servers that start, cuts and stalls are waited for most of the time.
+  const test = ['node', 'tools/run.mjs', 'test', '--project', 'fast', '--project', 'slow', '--maxWorkers=3', ...paths];
   return { name: 's3', command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...test], counted: true, minutesMax: 25 };
 }
 

@@ -27,7 +27,7 @@ const parts: readonly Part[] = [
   { name: 'servers', command: [node, 'tools/run.mjs', 'servers'], minutesMax: 30 },
   {
     name: 's3-kills',
-    command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...slow('test/s3/kills.slow.ts')],
+    command: ['env', 'HOLDFAST_TEST_SERVERS=required', ...slow('test/s3/kills'), '--maxWorkers=3'],
     counted: true,
     minutesMax: 120,
   },

@@ -2,7 +2,7 @@
  * Kills of real processes in a world, and what must hold after each without any repair: the repository lists and verifies, the newest
  * acknowledged checkpoint is there and restores, and the next checkpoint succeeds.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { JsonObject, Ran } from '../cli/run-cli.ts';
@@ -51,8 +51,8 @@ export class Killer {
     this.#name = name;
   }
 
-  async #killed(kind: string, args: readonly string[], lineage: string): Promise<KilledRun> {
-    const run = await this.#world.killed(kind, args, { HOLDFAST_LINEAGE: lineage });
+  async #killed(kind: string, args: readonly string[], lineage: string, once?: () => boolean): Promise<KilledRun> {
+    const run = await this.#world.killed(kind, args, { HOLDFAST_LINEAGE: lineage }, once);
     if (run.killed) {
       this.#tally.kills++;
       this.#tally.byKind[kind] = (this.#tally.byKind[kind] ?? 0) + 1;
@@ -113,7 +113,8 @@ export class Killer {
     const lanes = ['0', '2'][this.#captures % 2] as string;
     const args = ['--partial-bytes', world.partialBytes, '--lanes', lanes];
     for (let time = 0; time < 3; time++) {
-      const run = await this.#killed(`first-${lanes}`, ['checkpoint', world.source, ...args], lineage);
+      const once = time === 0 ? world.uploading() : undefined;
+      const run = await this.#killed(`first-${lanes}`, ['checkpoint', world.source, ...args], lineage, once);
       if (!run.killed) break;
       await this.#lookAround(lineage, undefined);
     }
@@ -165,7 +166,8 @@ export class Killer {
     const contents = contentsOf(lines);
     let ended: Ran | undefined;
     for (let time = 0; time < 3 && ended === undefined; time++) {
-      const run = await this.#killed('restore', args, lineage);
+      const once = time === 0 ? (): boolean => existsSync(target) && readdirSync(target).length > 1 : undefined;
+      const run = await this.#killed('restore', args, lineage, once);
       if (!run.killed) {
         ended = run;
         break;
@@ -193,7 +195,8 @@ export class Killer {
     this.#tally.fullRestores++;
   }
 
-  async run(kills: number): Promise<void> {
+  /** So many kills at least, and up to three times as many until there are `enough`. */
+  async run(kills: number, enough: () => boolean = () => true): Promise<void> {
     const world = this.#world;
     // One of each kind that is not killed says how long it takes.
     const lineage = `kills/${this.#name}/0`;
@@ -206,7 +209,8 @@ export class Killer {
     await world.measured('restore', ['restore', '--target', target], { HOLDFAST_LINEAGE: lineage });
     world.remove(target);
     const before = this.#tally.kills;
-    while (this.#tally.kills - before < kills) {
+    const more = (done: number): boolean => done < kills || (done < 3 * kills && !enough());
+    while (more(this.#tally.kills - before)) {
       last = await this.increments(5, last);
       await this.firstCapture();
       await this.restore(last);

@@ -45,6 +45,8 @@ export interface WorldStore {
   readonly env: Readonly<Record<string, string>>;
   /** Uploads that nobody has ended, of one lineage or of all. */
   leftovers(lineage?: string): Promise<number>;
+  /** Parts of uploads that have come so far. */
+  partsSeen(): number;
   /** A run that is killed goes over a bad network; afterwards nothing of it is under way any more. */
   overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result>;
 }
@@ -70,6 +72,9 @@ export class Chance {
   }
 }
 
+/** Of the time that a run takes. */
+const soon = 0.05;
+
 /** What SQLite writes through a mapping only: its mtime may move while nothing happens. */
 const volatile = /-shm /;
 
@@ -88,7 +93,8 @@ export class World implements AsyncDisposable {
   #largeBytes = 0;
 
   private constructor({ seed, store, partialBytes = '300KiB' }: WorldOptions) {
-    this.place = new Workplace(store?.env ?? {});
+    // Edits take away as much as they like.
+    this.place = new Workplace({ HOLDFAST_GUARD: 'off', ...store?.env });
     this.partialBytes = partialBytes;
     this.#store = store;
     this.#seed = seed;
@@ -202,20 +208,38 @@ export class World implements AsyncDisposable {
     return result;
   }
 
-  /** Runs a command and kills it at a moment of chance, uniform over the time that such a run takes. */
-  async killed(kind: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<KilledRun> {
+  /**
+   * Runs a command and kills it at a moment of chance, uniform over the time that such a run takes. With `once` the moment is soon
+   * after that came true: most of a short run is the start of a process, and what is wanted half done is done within few ms.
+   */
+  async killed(
+    kind: string,
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+    once?: () => boolean,
+  ): Promise<KilledRun> {
     const duration = this.#durations.get(kind);
     if (duration === undefined) throw new Error(`no ${kind} has been measured`);
     // A little beyond the end: runs that come to it say how long they take by now.
-    const delayMs = this.chance.next() * duration * 1.1;
+    const delayMs = this.chance.next() * duration * (once === undefined ? 1.1 : soon);
     let timer: NodeJS.Timeout | undefined;
+    let watch: NodeJS.Timeout | undefined;
     const began = performance.now();
     const run = (): Promise<Ran> =>
       // What a killed process leaves behind goes with the world.
       this.run([...args, '--output', 'json'], { TMPDIR: this.place.path, ...env }, (child) => {
-        timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
+        const strike = (): void => {
+          timer = setTimeout(() => child.kill('SIGKILL'), delayMs);
+        };
+        if (once === undefined) return strike();
+        watch = setInterval(() => {
+          if (!once()) return;
+          clearInterval(watch);
+          strike();
+        }, 1);
       });
     const ran = await (this.#store === undefined ? run() : this.#store.overBadNetwork(run));
+    clearInterval(watch);
     clearTimeout(timer);
     const killed = ran.signal === 'SIGKILL';
     if (!killed) {
@@ -225,6 +249,25 @@ export class World implements AsyncDisposable {
     return { ...ran, killed, delayMs };
   }
 
+  /** Becomes true when more of an object than there is now has come to the store, and not yet the whole. */
+  uploading(): () => boolean {
+    const store = this.#store;
+    if (store !== undefined) {
+      const before = store.partsSeen();
+      return () => store.partsSeen() > before;
+    }
+    const before = this.#unfinishedFiles();
+    return () => this.#unfinishedFiles() > before;
+  }
+
+  #unfinishedFiles(): number {
+    try {
+      return readdirSync(this.place.at('store', 'tmp')).length;
+    } catch {
+      return 0;
+    }
+  }
+
   /** What kills have left in the store is gone after the next run of their lineage, not only after a while. */
   get tidiedByNext(): boolean {
     return this.#store !== undefined;
@@ -232,12 +275,7 @@ export class World implements AsyncDisposable {
 
   /** Half-written files of a directory, unfinished uploads of one lineage of a bucket or of all: what kills leave behind. */
   async leftovers(lineage?: string): Promise<number> {
-    if (this.#store !== undefined) return await this.#store.leftovers(lineage);
-    try {
-      return readdirSync(this.place.at('store', 'tmp')).length;
-    } catch {
-      return 0;
-    }
+    return this.#store === undefined ? this.#unfinishedFiles() : await this.#store.leftovers(lineage);
   }
 
   remove(path: string): void {

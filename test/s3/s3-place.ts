@@ -10,6 +10,51 @@ import type { ServerName } from '../servers/server-programs.ts';
 import { type Fault, FaultProxy } from '../support/fault-proxy.ts';
 
 const prefix = 'some/prefix/';
+/** A run reads more often than it writes. */
+const readFaultRate = 0.06;
+const writeFaultRate = 0.3;
+
+type Card = (chance: Chance) => Fault;
+
+const forAny: readonly Card[] = [
+  () => ({ kind: 'drop' }),
+  () => ({ kind: 'stall' }),
+  (chance) => ({ kind: 'delay', ms: chance.below(300) }),
+  (chance) => ({ kind: 'answer', status: 500, code: 'InternalError', after: chance.below(2) === 0 }),
+  () => ({ kind: 'answer', status: 503, code: 'SlowDown' }),
+];
+const forReads: readonly Card[] = [
+  (chance) => ({ kind: 'cut', bytes: chance.below(5000) }),
+  () => ({ kind: 'stall-body', bytes: 10 }),
+];
+const forWrites: readonly Card[] = [
+  () => ({ kind: 'lose-reply' }),
+  () => ({ kind: 'twice' }),
+  (chance) => ({ kind: 'late', until: sleep(chance.below(600), undefined, { ref: false }) }),
+  (chance) => ({ kind: 'answer', status: 409, code: 'ConditionalRequestConflict', after: chance.below(2) === 0 }),
+];
+
+/** Every kind that there is. */
+export const faultKinds: readonly string[] = [
+  ...new Set([...forAny, ...forReads, ...forWrites].map((card) => card(new Chance(1)).kind)),
+].sort();
+
+/** Deals all cards of one hand in an order of chance, then those of the next, and so on: a dozen faults are of all kinds. */
+class Deck {
+  readonly #hands: readonly (readonly Card[])[];
+  #dealt = 0;
+  #left: Card[] = [];
+
+  constructor(...hands: readonly (readonly Card[])[]) {
+    this.#hands = hands;
+  }
+
+  deal(chance: Chance): Fault {
+    if (this.#left.length === 0) this.#left = [...(this.#hands[this.#dealt++ % this.#hands.length] as readonly Card[])];
+    const [card] = this.#left.splice(chance.below(this.#left.length), 1);
+    return (card as Card)(chance);
+  }
+}
 
 export class S3Place implements WorldStore, AsyncDisposable {
   readonly server: S3Server;
@@ -18,6 +63,8 @@ export class S3Place implements WorldStore, AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** Faults that were met, by kind. */
   readonly faults: Map<string, number> = new Map();
+  readonly #reads = new Deck(forReads, forAny);
+  readonly #writes = new Deck(forWrites, forAny);
   readonly #client: S3Client;
 
   private constructor(server: S3Server, proxy: FaultProxy, settings: string) {
@@ -47,11 +94,16 @@ export class S3Place implements WorldStore, AsyncDisposable {
     return Uploads.filter(({ Key = '' }) => Key.startsWith(below)).length;
   }
 
+  partsSeen(): number {
+    return this.proxy.count('PUT', /partNumber/);
+  }
+
   async overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result> {
     const chance = new Chance(this.proxy.requests.length);
     this.proxy.rule = ({ method }) => {
-      if (!(chance.next() < 0.06)) return undefined;
-      const fault = this.#faultFor(method, chance);
+      const reads = method === 'GET' || method === 'HEAD';
+      if (!(chance.next() < (reads ? readFaultRate : writeFaultRate))) return undefined;
+      const fault = (reads ? this.#reads : this.#writes).deal(chance);
       this.faults.set(fault.kind, (this.faults.get(fault.kind) ?? 0) + 1);
       return fault;
     };
@@ -61,29 +113,6 @@ export class S3Place implements WorldStore, AsyncDisposable {
       this.proxy.rule = () => undefined;
       await this.proxy.settle();
     }
-  }
-
-  #faultFor(method: string, chance: Chance): Fault {
-    const writes: readonly Fault[] = [
-      { kind: 'lose-reply' },
-      { kind: 'lose-reply' },
-      { kind: 'twice' },
-      { kind: 'late', until: sleep(chance.below(600)) },
-      { kind: 'answer', status: 409, code: 'ConditionalRequestConflict', after: chance.below(2) === 0 },
-    ];
-    const reads: readonly Fault[] = [
-      { kind: 'cut', bytes: chance.below(5000) },
-      { kind: 'stall-body', bytes: 10 },
-    ];
-    const all: readonly Fault[] = [
-      ...(method === 'GET' || method === 'HEAD' ? reads : writes),
-      { kind: 'drop' },
-      { kind: 'stall' },
-      { kind: 'delay', ms: chance.below(300) },
-      { kind: 'answer', status: 500, code: 'InternalError', after: chance.below(2) === 0 },
-      { kind: 'answer', status: 503, code: 'SlowDown' },
-    ];
-    return all[chance.below(all.length)] as Fault;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

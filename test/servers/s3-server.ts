@@ -204,13 +204,21 @@ function tailOf(child: ChildProcess): () => string {
   return () => text;
 }
 
+/** Each worker of a test run has ports of its own: a server binds some only seconds after they were found to be free. */
+const portsOfWorker = 900;
+const portsFirst = 15_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % 16) * portsOfWorker;
+const portsGiven = new Set<number>();
+
 /**
- * A port that was free a moment ago, below those that the system gives to outgoing connections: one of these would be taken
+ * A port that was free a moment ago, and was not given before, below those that the system gives to outgoing connections: one of these would be taken
  * by the server's own connections before it listens there.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(15_000, 30_000);
+    const port = portsFirst + randomInt(portsOfWorker);
+    if (portsGiven.has(port)) continue;
+    portsGiven.add(port);
+    if (portsGiven.size > portsOfWorker / 2) portsGiven.clear();
     const probe = createServer();
     const free = await new Promise<boolean>((resolve) => {
       probe.once('error', () => resolve(false));

@@ -210,8 +210,7 @@ export class FaultProxy implements AsyncDisposable {
     for (let at = 0; at < body.length; at += pieceBytes) {
       const piece = body.subarray(at, at + pieceBytes);
       await this.#passes('down', piece.length);
-      if (!response.write(piece))
-        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      await new Promise((resolve) => response.write(piece, resolve));
     }
     response.end();
   }

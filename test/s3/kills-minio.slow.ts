@@ -1,0 +1,3 @@
+import { killsOn } from './kills.ts';
+
+killsOn('minio', { application: false });
