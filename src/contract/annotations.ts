@@ -204,14 +204,12 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/quiesce',
-    isPending: true,
     help: 'Is called (POST) before a checkpoint: the application makes its files consistent.',
   },
   'hook.post-checkpoint': {
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/thaw',
-    isPending: true,
     help: 'Is called (POST) after it, whatever became of it.',
   },
   'hook.post-restore': {
@@ -225,7 +223,7 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     parse: duration('1s', '5m'),
     form: 'a duration from 1s to 5m',
     example: '5s',
-    isPending: true,
+    otherwise: '10s',
     help: 'How long each of these calls may take.',
   },
   'run-as-user': {

@@ -40,6 +40,12 @@ function commonArgs({ store, lineage, volumes }: Injection): readonly string[] {
   ];
 }
 
+function sizeLimits({ volumes }: Injection): readonly string[] {
+  return volumes.flatMap(({ name, sizeLimitBytes }) =>
+    option('size-limit', sizeLimitBytes === undefined ? undefined : `${name}=${sizeLimitBytes}`),
+  );
+}
+
 export function rehydrateArgs(injection: Injection, { service }: WebhookSettings): readonly string[] {
   const { noData, handoffWait, volumes } = injection;
   return [
@@ -47,9 +53,7 @@ export function rehydrateArgs(injection: Injection, { service }: WebhookSettings
     ...option('service', service?.url),
     ...option('service-token-file', service && serviceTokenFile),
     ...option('service-ca-file', service?.caConfigMap && serviceCaFile),
-    ...volumes.flatMap(({ name, sizeLimitBytes }) =>
-      option('size-limit', sizeLimitBytes === undefined ? undefined : `${name}=${sizeLimitBytes}`),
-    ),
+    ...sizeLimits(injection),
     // Globs that are meant for one volume do no harm in another: they only order.
     ...[...new Set(volumes.flatMap(({ restoreFirst }) => restoreFirst))].flatMap((glob) =>
       option('restore-first', glob),
@@ -62,13 +66,18 @@ export function rehydrateArgs(injection: Injection, { service }: WebhookSettings
 }
 
 export function agentArgs(injection: Injection): readonly string[] {
-  const { schedule, rpo, graceSeconds, selection } = injection;
+  const { schedule, rpo, graceSeconds, selection, hooks, hookTimeout } = injection;
+  const hasHooks = hooks.preCheckpoint !== undefined || hooks.postCheckpoint !== undefined;
   return [
     ...commonArgs(injection),
+    ...sizeLimits(injection),
     ...selection.include.flatMap((glob) => option('include', glob)),
     ...selection.exclude.flatMap((glob) => option('exclude', glob)),
     ...option('schedule', schedule),
     ...option('rpo', rpo),
+    ...option('hook-pre-checkpoint', hooks.preCheckpoint),
+    ...option('hook-post-checkpoint', hooks.postCheckpoint),
+    ...option('hook-timeout', hasHooks ? hookTimeout : undefined),
     ...option('grace', `${agentGraceSeconds(graceSeconds)}s`),
   ];
 }

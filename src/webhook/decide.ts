@@ -109,7 +109,8 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
   const wantedGrace = Math.ceil((effective.find('grace-at-least')?.value ?? 0) / 1000);
   const graceSeconds = Math.max(pod.graceSeconds, wantedGrace);
   const credentials = credentialsFor(store, pod);
-  const text = (name: 'schedule' | 'handoff-wait' | 'log-level'): string => effective.find(name)?.text ?? '';
+  const text = (name: 'schedule' | 'handoff-wait' | 'hook-timeout' | 'log-level'): string =>
+    effective.find(name)?.text ?? '';
   const noData = (name: 'on-first-boot' | 'on-missing' | 'on-unreachable'): string => effective.find(name)?.text ?? '';
   return {
     kind: 'inject',
@@ -137,6 +138,11 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
         unreachable: noData('on-unreachable'),
       },
       handoffWait: text('handoff-wait'),
+      hooks: {
+        preCheckpoint: effective.find('hook.pre-checkpoint')?.text,
+        postCheckpoint: effective.find('hook.post-checkpoint')?.text,
+      },
+      hookTimeout: text('hook-timeout'),
       logLevel: text('log-level'),
       graceSeconds,
       raisesGrace: graceSeconds > pod.graceSeconds,

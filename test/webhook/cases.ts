@@ -171,7 +171,8 @@ export const cases: readonly Case[] = [
   },
   {
     name: 'rollout',
-    about: 'A ReplicaSet of Argo Rollouts; two volumes with the same globs, and an order of restoring.',
+    about:
+      'A ReplicaSet of Argo Rollouts; two volumes with the same globs, an order of restoring, hooks whose text names no variable.',
     review: reviewOf(
       podOf({
         metadata: ownedBy('ReplicaSet', 'web-6b7c8d', { labels: { 'rollouts-pod-template-hash': '6b7c8d' } }),
@@ -181,6 +182,8 @@ export const cases: readonly Case[] = [
           'exclude.cache': '*.tmp',
           'restore-first.cache': 'hot/**',
           'handoff-wait': '45s',
+          'hook.pre-checkpoint': 'http://127.0.0.1:8080/quiesce',
+          'hook.post-checkpoint': 'http://127.0.0.1:8080/thaw?by=$(HOLDFAST_POD_UID)',
         },
         spec: { volumes: [data, { name: 'cache', emptyDir: { sizeLimit: '2Gi' } }] },
       }),
