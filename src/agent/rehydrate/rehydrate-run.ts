@@ -17,6 +17,7 @@ import { readEpochs } from '../../engine/lineage/epochs.ts';
 import type { LineageWriter } from '../../engine/lineage/lineage-writer.ts';
 import { LineageLog } from '../../engine/lineage/log.ts';
 import { openLog } from '../../engine/lineage/open-log.ts';
+import { storeReceipt } from '../../engine/lineage/receipts.ts';
 import { type DomainAccess, domainOf, type Repository } from '../../engine/lineage/repository.ts';
 import { resolveCheckpoint } from '../../engine/lineage/resolve.ts';
 import { equalBytes, toHex } from '../../engine/model/bytes.ts';
@@ -73,6 +74,7 @@ interface RunOptions {
   readonly onReceipt: (receipt: RestoreReceipt) => Promise<void>;
 }
 
+const receiptMsMax = 5000;
 const supersededMs = 200;
 const claimLookMsMin = 500;
 const claimLookMsMax = 5000;
@@ -101,6 +103,7 @@ export class RehydrateRun implements AsyncDisposable {
   #openedMs = 0;
   #store: (ObjectWriter & AsyncDisposable) | undefined;
   #repository: Repository | undefined;
+  #access: DomainAccess | undefined;
   /** What this run has decided of each volume that is not live. */
   readonly #origins = new Map<VolumeName, VolumeOrigin>();
   readonly #restored = new Map<VolumeName, RestoredVolume>();
@@ -199,7 +202,9 @@ export class RehydrateRun implements AsyncDisposable {
     const repository = this.#repository;
     try {
       await this.#pick(store, repository, signal);
-      return { store, repository, ...(await openLog(store, repository, this.#lineage, { signal })) };
+      const opened = await openLog(store, repository, this.#lineage, { signal });
+      this.#access = opened.access;
+      return { store, repository, ...opened };
     } catch (error) {
       if (!isHoldfastError(error, 'E_NOT_FOUND')) throw error;
       return { store, repository, access: undefined, log: undefined };
@@ -477,6 +482,7 @@ export class RehydrateRun implements AsyncDisposable {
     const lineage = this.#lineage;
     const { signal } = this.#options;
     const access = await repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal });
+    this.#access = access;
     const holder = await this.#ports.openHolder(repository.id, lineage);
     const log = new LineageLog(store, access, lineage);
     const startedMs = clock.monotonicMs();
@@ -646,6 +652,7 @@ export class RehydrateRun implements AsyncDisposable {
     await this.#mark('done');
     const kinds = [...this.#origins.values()].map(({ kind }) => kind);
     const outcome = kinds.includes('checkpoint') ? 'restored' : kinds.includes('empty') ? 'empty' : 'kept';
+    await this.#storeReceipt(this.#receipt(outcome, undefined));
     return await this.#keepReceipt(this.#receipt(outcome, undefined));
   }
 
@@ -654,6 +661,7 @@ export class RehydrateRun implements AsyncDisposable {
     const aborted = this.#options.signal.aborted && !isHoldfastError(error);
     const failure = aborted ? new HoldfastError('E_ABORTED', 'the restore was interrupted', { cause: error }) : error;
     if (isHoldfastError(failure)) {
+      await this.#storeReceipt(this.#receipt('failed', failure));
       try {
         await this.#keepReceipt(this.#receipt('failed', failure));
       } catch {
@@ -692,6 +700,24 @@ export class RehydrateRun implements AsyncDisposable {
     }
     this.#marker = { ...this.#marker, lineage: this.#lineage, suspect: this.#suspect, phase, volumes };
     await this.#ports.state.replace(markerFile, printMarker(this.#marker));
+  }
+
+  /** For those who look at the store. The application does not wait for it for long. */
+  async #storeReceipt(receipt: RestoreReceipt): Promise<void> {
+    const { clock, random } = this.#ports;
+    const store = this.#store;
+    const access = this.#access;
+    if (store === undefined || access === undefined || this.#options.signal.aborted) return;
+    const text = printReceipt(receipt);
+    const slot = toSlot(this.#epoch ?? 0);
+    try {
+      await within(clock, receiptMsMax, this.#options.signal, (signal) =>
+        storeReceipt({ store, access, clock, random }, this.#lineage, { slot, text, signal }),
+      );
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      this.#warn(`the receipt is not in the store: ${error.message}`);
+    }
   }
 
   async #keepReceipt(receipt: RestoreReceipt): Promise<RestoreReceipt> {

@@ -158,6 +158,12 @@ export function receiptPrefix(lineage: LineageName): string {
   return `${lineagePrefix(lineage)}receipt/`;
 }
 
+/** Below `receipt/`, by the slot of the pod's CLAIM (0: it has none), newest first. `id`: 64 hexadecimal digits, random. */
+export function receiptKey(lineage: LineageName, slot: Slot, id: string): string {
+  invariant(/^[0-9a-f]{64}$/.test(id), 'a receipt has a random id of 32 bytes');
+  return `${receiptPrefix(lineage)}${invertedSlot(slot)}-${id}`;
+}
+
 /** Releases of suspect checkpoints. */
 export function ackPrefix(lineage: LineageName): string {
   return `${lineagePrefix(lineage)}ack/`;

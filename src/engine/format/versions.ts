@@ -7,7 +7,7 @@
 export const formatVersion = 1;
 
 /** Kinds of signed objects; the number stands in the envelope. */
-export const objectType = { repository: 1, domainKey: 2, record: 3, packTable: 4, release: 5 } as const;
+export const objectType = { repository: 1, domainKey: 2, record: 3, packTable: 4, release: 5, receipt: 6 } as const;
 
 export type ObjectType = (typeof objectType)[keyof typeof objectType];
 
@@ -18,4 +18,5 @@ export const objectVersion: Readonly<Record<ObjectType, number>> = {
   [objectType.record]: 1,
   [objectType.packTable]: 1,
   [objectType.release]: 1,
+  [objectType.receipt]: 1,
 };

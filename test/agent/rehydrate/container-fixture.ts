@@ -9,6 +9,7 @@ import { runRehydrate } from '../../../src/agent/rehydrate/run-rehydrate.ts';
 import type { RestoreReceipt } from '../../../src/contract/receipt.ts';
 import { parseMarker, type RehydrateMarker } from '../../../src/contract/state-directory.ts';
 import { chooseCompressor } from '../../../src/edge/host/choose-compressor.ts';
+import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { openRepository } from '../../../src/engine/lineage/repository.ts';
 import { type HolderId, toHolderId, toLineageName, toVolumeName } from '../../../src/engine/model/ids.ts';
 import type { HolderStore } from '../../../src/engine/ports/holder-store.ts';
@@ -34,12 +35,15 @@ export interface PortCall {
   readonly when: 'before' | 'after';
 }
 
+/** Time passes when nothing else is left to do: what is waited for beside the wait comes first, and then ends it. */
 class BoundedClock extends ManualClock {
   #waits = 0;
 
-  override async wait(ms: number): Promise<void> {
+  override async wait(ms: number, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
     if (++this.#waits > 1000) throw new Error('waits for ever');
-    await super.wait(ms);
+    for (let turn = 0; turn < 20 && signal?.aborted !== true; turn++) await new Promise((next) => setImmediate(next));
+    if (signal?.aborted === true) throw new HoldfastError('E_ABORTED', 'a wait was ended by its signal');
+    this.ms += ms;
   }
 }
 
@@ -56,6 +60,8 @@ export class Container {
   onCall: ((call: PortCall) => void | Promise<void>) | undefined;
   /** The same of the file system. */
   onFileCall: ((operation: string) => void) | undefined;
+  /** What is thrown is an error of the port, not the end of the process. */
+  survives = false;
   settings: Partial<ContainerSettings> = {};
   boot = 'boot-1';
   readonly #store: ObjectWriter;
@@ -182,7 +188,7 @@ export class Container {
     try {
       await this.onCall?.(call);
     } catch (error) {
-      this.#dead = true;
+      this.#dead = !this.survives;
       throw error;
     }
   }

@@ -1,8 +1,11 @@
 /** The init container with everything in memory: what others do between any two of its steps, and its end at any of them. */
 import { describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { logPrefix } from '../../../src/engine/format/object-keys.ts';
+import { logPrefix, receiptPrefix } from '../../../src/engine/format/object-keys.ts';
 import { claimLineage } from '../../../src/engine/lineage/claim.ts';
+import { readReceipts } from '../../../src/engine/lineage/receipts.ts';
+import { HoldfastError } from '../../../src/engine/model/errors.ts';
+import { parseReceipt } from '../../../src/contract/receipt.ts';
 import type { CaptureOutcome } from '../../../src/engine/capture/capture-outcome.ts';
 import { toHolderId, toLineageName } from '../../../src/engine/model/ids.ts';
 import { ManualClock, Pod, seededRandom } from '../../support/capture-fixture.ts';
@@ -121,6 +124,43 @@ describe('another pod that claims', () => {
     container.onCall = undefined;
     container.gone.add(toHolderId('pod-3'));
     expect(await container.run()).toMatchObject({ outcome: 'restored', verified: true });
+  });
+});
+
+describe('the receipt in the store', () => {
+  test('says what the pod has, newest claim first, and junk beside it hides nothing', async () => {
+    const { store, pod, save } = await predecessor({ ledger: 'one' });
+    const second = await new Container(store, 'pod-2').run();
+    await save({}).catch(() => undefined);
+    const third = await new Container(store, 'pod-3').run();
+    await store.create(`${receiptPrefix(lineage)}0000000000-junk`, new Uint8Array(100));
+    const texts = await readReceipts(store, pod.access, lineage, { limit: 10 });
+    expect(texts.map((text) => parseReceipt(text))).toEqual([third, second]);
+  });
+
+  test('that cannot be stored keeps no application from starting, and is said', async () => {
+    const { store } = await predecessor({ ledger: 'one' });
+    const container = new Container(store, 'pod-2');
+    container.onCall = ({ what }) => {
+      if (what.includes('/receipt/')) throw new HoldfastError('E_STORE_FULL', 'no space');
+    };
+    // What it says of itself is not what ends this one.
+    container.survives = true;
+    const receipt = await container.run();
+    expect(receipt).toMatchObject({
+      outcome: 'restored',
+      warnings: expect.arrayContaining([expect.stringContaining('no space')]),
+    });
+    expect(container.marker).toMatchObject({ phase: 'done' });
+  });
+
+  test('of a container that fails tells why', async () => {
+    const { store, pod } = await predecessor({ ledger: 'one' });
+    const container = new Container(store, 'pod-2');
+    container.disk.writeFile('data/foreign', 'x');
+    await expect(container.run()).rejects.toMatchObject({ code: 'E_TARGET_NOT_EMPTY' });
+    const [text = ''] = await readReceipts(store, pod.access, lineage, { limit: 10 });
+    expect(parseReceipt(text)).toMatchObject({ outcome: 'failed', error: { code: 'E_TARGET_NOT_EMPTY', exit: 20 } });
   });
 });
 
