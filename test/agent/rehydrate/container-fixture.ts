@@ -40,7 +40,7 @@ class BoundedClock extends ManualClock {
   #waits = 0;
 
   override async wait(ms: number, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (++this.#waits > 1000) throw new Error('waits for ever');
+    if (++this.#waits > 200) throw new Error('waits for ever');
     for (let turn = 0; turn < 20 && signal?.aborted !== true; turn++) await new Promise((next) => setImmediate(next));
     if (signal?.aborted === true) throw new HoldfastError('E_ABORTED', 'a wait was ended by its signal');
     this.ms += ms;

@@ -1,8 +1,11 @@
 /** The init container with everything in memory: what others do between any two of its steps, and its end at any of them. */
+import { hash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import { defaultPolicies } from '../../../src/agent/rehydrate/data-policy.ts';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
-import { logPrefix, receiptPrefix } from '../../../src/engine/format/object-keys.ts';
+import { logPrefix, packPrefix, receiptPrefix } from '../../../src/engine/format/object-keys.ts';
 import { claimLineage } from '../../../src/engine/lineage/claim.ts';
+import { LineageLog } from '../../../src/engine/lineage/log.ts';
 import { readReceipts } from '../../../src/engine/lineage/receipts.ts';
 import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { parseReceipt } from '../../../src/contract/receipt.ts';
@@ -124,6 +127,52 @@ describe('another pod that claims', () => {
     container.onCall = undefined;
     container.gone.add(toHolderId('pod-3'));
     expect(await container.run()).toMatchObject({ outcome: 'restored', verified: true });
+  });
+});
+
+describe('an older checkpoint', () => {
+  const older = { ...defaultPolicies, missing: { act: 'older', ageMsMax: 3_600_000, text: 'older:1h' } } as const;
+  /** Too much for a record, and not to be compressed: it gets a pack of its own. */
+  const large = Array.from({ length: 12_000 }, (_, i) => hash('sha256', String(i))).join('');
+
+  async function damaged(): Promise<World & { readonly olderSlot: number }> {
+    const world = await predecessor({ ledger: 'one' });
+    const olderSlot = (await headOf(world)).slot;
+    await world.save({ ledger: 'two', large });
+    const { slot } = await headOf(world);
+    const packs = (await world.store.list(packPrefix(lineage))).filter(({ key }) => key.includes(`/${slot}-`));
+    expect(packs.length).toBeGreaterThan(0);
+    for (const { key } of packs) await world.store.delete(key);
+    return { ...world, olderSlot };
+  }
+
+  async function headOf({ store, pod }: World): Promise<{ readonly slot: number; readonly base: number | undefined }> {
+    const { record } = await new LineageLog(store, pod.access, lineage).head();
+    return { slot: record?.header.slot ?? 0, base: record?.header.base?.slot };
+  }
+
+  test('is named by the CLAIM as its base, so that no collector takes it', async () => {
+    const world = await damaged();
+    const container = new Container(world.store, 'pod-2');
+    container.settings = { policies: older };
+    expect(await container.run()).toMatchObject({
+      outcome: 'restored',
+      from: { slot: world.olderSlot },
+      policy: { answer: 'missing', applied: 'older:1h' },
+    });
+    expect(container.content).toEqual({ ledger: 'one' });
+    expect(await headOf(world)).toMatchObject({ base: world.olderSlot });
+  });
+
+  test('is not taken when it is too old', async () => {
+    const world = await damaged();
+    const container = new Container(world.store, 'pod-2');
+    container.settings = { policies: older };
+    container.clock.ms += 3_700_000;
+    await expect(container.run()).rejects.toThrow('waits for ever');
+    expect(container.receipts.at(-1)).toBeUndefined();
+    expect(JSON.parse(container.state.get('receipt.json') ?? '')).toMatchObject({ outcome: 'waiting' });
+    expect(container.marker).toMatchObject({ phase: 'started' });
   });
 });
 
