@@ -1,14 +1,6 @@
 import type { Readable } from 'node:stream';
-
-/** The body of an answer ended before it was whole. */
-export class TruncatedBody extends Error {
-  readonly code = 'TruncatedBody';
-
-  constructor(expected: number, got: number) {
-    super(`the answer was to have ${expected} bytes and ended after ${got}`);
-    this.name = 'TruncatedBody';
-  }
-}
+import { HttpBody } from './http-connection.ts';
+import { TruncatedBody } from './truncated-body.ts';
 
 /**
  * Reads a body into `target` from `at` on, and says after each piece how far it has come, so that another attempt can go on
@@ -21,6 +13,10 @@ export async function readBody(
   at: number,
   reached: (at: number) => void,
 ): Promise<void> {
+  if (body instanceof HttpBody) {
+    await body.readInto(target, at, reached);
+    return;
+  }
   let end = at;
   // The loop destroys the body however it ends: one that is not read to its end would keep its connection.
   for await (const piece of body as AsyncIterable<Uint8Array>) {

@@ -7,6 +7,7 @@ import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { HoldfastError } from '../../../engine/model/errors.ts';
 import type { Clock } from '../../../engine/ports/clock.ts';
 import { ConcurrencyWindow } from './concurrency-window.ts';
+import { GetHandler, type Handler } from './get-handler.ts';
 import { RequestPolicy, type RequestPolicyOptions } from './request-policy.ts';
 import type { S3Settings } from './s3-settings.ts';
 import { UploadMemory } from './upload-memory.ts';
@@ -173,6 +174,12 @@ function openClient(settings: S3Settings, parts: S3Parts): S3Client {
     },
     { step: 'build', priority: 'low', name: 'signByChecksum' },
   );
+  // What may go through a proxy is left to Node, which knows how.
+  if (mayUseProxy(settings)) return client;
+  const { config } = client;
+  const options = { ca: trusted(settings.caFile), connectMsMax, stallMs: settings.stallMs };
+  // The SDK knows signals of its own kind; it is given none but Node's.
+  config.requestHandler = new GetHandler(config.requestHandler as Handler, options) as typeof config.requestHandler;
   return client;
 }
 
@@ -187,6 +194,11 @@ function signByChecksum(headers: Record<string, string>): void {
   else if ('x-amz-checksum-crc32' in headers || 'x-amz-checksum-crc32c' in headers) {
     headers['x-amz-content-sha256'] = 'UNSIGNED-PAYLOAD';
   }
+}
+
+function mayUseProxy(settings: S3Settings): boolean {
+  const env = proxyEnvironment(settings);
+  return ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some((name) => (env[name] ?? '') !== '');
 }
 
 function clientConfig(settings: S3Settings, { credentials }: S3Parts): S3ClientConfig {

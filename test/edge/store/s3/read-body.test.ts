@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { expect, test } from 'vitest';
-import { readBody, TruncatedBody } from '../../../../src/edge/store/s3/read-body.ts';
+import { readBody } from '../../../../src/edge/store/s3/read-body.ts';
+import { TruncatedBody } from '../../../../src/edge/store/s3/truncated-body.ts';
 
 const pieces = (...sizes: number[]): Readable =>
   Readable.from(

@@ -54,5 +54,9 @@ describe.each(serversForSuite('minio'))('%s behind a certificate of its own CA',
     await using writer = await openS3Writer(settings, partsFor(server), { create: true });
     expect(await writer.create('v1/a', new Uint8Array([1]))).toBe('created');
     expect(await writer.get('v1/a', { bytesMax: 1 })).toEqual(new Uint8Array([1]));
+    const large = Uint8Array.from({ length: 3_000_000 }, (_, i) => (i * 7) >> 3);
+    await writer.create('v1/large', large);
+    const ranges = [0, 1, 2].map((i) => writer.getRange('v1/large', i * 1_000_000, 1_000_000));
+    expect(Buffer.compare(Buffer.concat(await Promise.all(ranges)), large)).toBe(0);
   });
 });
