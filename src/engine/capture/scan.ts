@@ -249,6 +249,174 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     return true;
   };
 
+  /**
+   * Looks at the next name of a frame. Apart from the loop that yields: a generator that holds all of it is optimized again and again,
+   * from the middle of its loop, as each rare case comes up.
+   */
+  const visit = (frame: Frame): void => {
+    const { block, view } = frame;
+    const index = frame.index++;
+    const at = index * statRecordBytes;
+    const mode = view.getUint32(at + statOffset.mode, true);
+    const type = mode & fileTypeMask;
+    const multiple = type === fileType.regular && view.getUint32(at + statOffset.nlink, true) > 1;
+    let cachedAt = -1;
+    if (frame.equal) {
+      cachedAt = index;
+    } else if (frame.previous !== undefined) {
+      cachedAt = passPrevious(frame, recordName(block, view, index), previous, operations);
+    }
+    const dirty = cachedAt >= 0 && frame.previous?.dirty?.has(cachedAt) === true;
+    const sameAsCached = cachedAt >= 0 && (frame.equal || sameRecord(frame, index, cachedAt));
+    const fresh = isFresh(view, at, request.freshFromMs);
+    const cachedType =
+      cachedAt >= 0 ? (frame.previousView as DataView).getUint32(cachedAt * statRecordBytes, true) & fileTypeMask : 0;
+    const cachedDirectory = cachedType === fileType.directory;
+
+    // The common case first: an old, equal entry costs no key and no object.
+    if (
+      sameAsCached &&
+      !dirty &&
+      !fresh &&
+      !multiple &&
+      type !== fileType.directory &&
+      selection.all &&
+      !(type === fileType.regular && (request.distrustContent || mayBeWalIndex(block, view, index)))
+    ) {
+      if (type === fileType.regular) {
+        totals.files++;
+        totals.bytes += readI64(view, at + statOffset.size);
+      } else if (type !== fileType.symlink && type !== fileType.fifo) {
+        request.onSkip(childKey(frame.key, recordName(block, view, index)), unstorable(type), '');
+        return;
+      }
+      totals.entries++;
+      return;
+    }
+
+    const name = recordName(block, view, index);
+    const key = childKey(frame.key, name);
+    const isDirectory = type === fileType.directory;
+    const position: CachePosition = { block: frame.blockNumber, index };
+    const drop = (reason: SkipReason | undefined): void => {
+      if (reason !== undefined) request.onSkip(key, reason, '');
+      if (isDirectory) passOver(frame.depth + 1, cachedDirectory);
+      else if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
+      // What was dropped the last time too is in no tree, and nothing has changed.
+      if (sameAsCached) return;
+      if (cachedAt >= 0 || frame.previous === undefined) {
+        operations.push({ kind: 'delete', key });
+        if (isDirectory || cachedDirectory) {
+          operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+        }
+      }
+    };
+    /** What was below a directory of that name is gone with it. */
+    const leaveDirectory = (): void => {
+      if (!cachedDirectory || isDirectory) return;
+      previous?.skipSubtree(frame.depth + 1);
+      operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+    };
+    if (!selection.selects(key, isDirectory)) {
+      drop('excluded');
+      return;
+    }
+    if (!storable.has(type)) {
+      drop(unstorable(type));
+      return;
+    }
+    if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) {
+      drop('other-filesystem');
+      return;
+    }
+    const markDirty = (): void => {
+      next?.markDirty(position.block, position.index);
+      memory?.markDirty(key);
+    };
+    if (fresh) markDirty();
+    totals.entries++;
+
+    let group = '';
+    let volatile = false;
+    let changed = !sameAsCached;
+    if (multiple) {
+      group = groupOf(view, at);
+      memory?.link(key, group, view.getUint32(at + statOffset.nlink, true));
+      const first = groups.get(group);
+      if (first === undefined) groups.set(group, key);
+      const tag = first === undefined ? firstTag : linkTag(first);
+      const cachedTag = cachedAt >= 0 ? frame.previous?.tags?.get(cachedAt) : undefined;
+      if (cachedTag === undefined || !sameTag(tag, cachedTag)) changed = true;
+      next?.tag(position.block, position.index, tag);
+      totals.files++;
+      if (first !== undefined) {
+        // When its first name is read it may turn out to be gone, and the others with it.
+        if (changed || dirty || groupsRead.has(group)) {
+          operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
+        }
+        leaveDirectory();
+        return;
+      }
+      totals.bytes += readI64(view, at + statOffset.size);
+    } else if (type === fileType.regular) {
+      totals.files++;
+      totals.bytes += readI64(view, at + statOffset.size);
+      volatile = isWalIndex(block, view, index);
+      if (volatile && cachedAt >= 0 && cachedType === type && request.keepVolatile.has(displayPath(key))) {
+        request.onVolatile(key);
+        // It stays as the first pass read it, and the next capture reads it again.
+        markDirty();
+        return;
+      }
+    }
+
+    const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
+    if (changed || doubtful) {
+      const size = type === fileType.regular ? readI64(view, at + statOffset.size) : 0;
+      if (size > Number.MAX_SAFE_INTEGER) throw tooLarge(key);
+      if (group !== '') groupsRead.add(group);
+      const handle = openHandle(frame);
+      handle.hold();
+      if (handle !== lastHeld) directoriesHeld++;
+      lastHeld = handle;
+      operations.push({
+        kind: 'read',
+        key,
+        directory: handle,
+        name,
+        stat: block.records.subarray(at, at + statBytes),
+        size,
+        position,
+        group,
+        changed,
+        fresh,
+        volatile,
+      });
+      readBytes += size;
+    } else if (volatile) request.onVolatile(key);
+    leaveDirectory();
+    if (isDirectory) {
+      const parent = openHandle(frame);
+      const names = block.names;
+      const start = view.getUint32(at + statOffset.nameStart, true);
+      const hadBlock = cachedAt >= 0 && cachedDirectory;
+      try {
+        const child = new DirectoryHandle(files, files.openDirectory(parent.descriptor, { names, start }));
+        const stat = statOf(files, child);
+        open(child, key, frame.depth + 1, stat.device, stat.inode, hadBlock);
+      } catch (error) {
+        if (!(error instanceof FileTreeError)) throw error;
+        if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
+        passOver(frame.depth + 1, hadBlock);
+        markDirty();
+        if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
+        // When its own entry is read too, that reports it.
+        else if (!changed && !doubtful) request.onSkip(key, 'vanished', error.errno);
+        operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+      }
+    }
+  };
+
   const rootHandle = new DirectoryHandle(files, request.root);
   rootHandle.hold();
   try {
@@ -256,178 +424,23 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
 
     while (stack.length > 0) {
       const frame = stack[stack.length - 1] as Frame;
-      const { block, view } = frame;
       if (namesSeen >= batchNamesMax) {
         namesSeen = 0;
         yield takeBatch();
       }
-      if (frame.index >= block.count) {
+      if (frame.index >= frame.block.count) {
         // What the previous scan had after the last name is gone.
         if (!frame.equal) passPrevious(frame, undefined, previous, operations);
         closeFrame(stack, files);
         continue;
       }
-      const index = frame.index++;
+      if (frame.equal && selection.all && !request.distrustContent) {
+        const passed = passUnchanged(frame, request.freshFromMs, batchNamesMax - namesSeen, totals);
+        namesSeen += passed;
+        if (passed > 0) continue;
+      }
       namesSeen++;
-      const at = index * statRecordBytes;
-      const mode = view.getUint32(at + statOffset.mode, true);
-      const type = mode & fileTypeMask;
-      const multiple = type === fileType.regular && view.getUint32(at + statOffset.nlink, true) > 1;
-      let cachedAt = -1;
-      if (frame.equal) {
-        cachedAt = index;
-      } else if (frame.previous !== undefined) {
-        cachedAt = passPrevious(frame, recordName(block, view, index), previous, operations);
-      }
-      const dirty = cachedAt >= 0 && frame.previous?.dirty?.has(cachedAt) === true;
-      const sameAsCached = cachedAt >= 0 && (frame.equal || sameRecord(frame, index, cachedAt));
-      const fresh = isFresh(view, at, request.freshFromMs);
-      const cachedType =
-        cachedAt >= 0 ? (frame.previousView as DataView).getUint32(cachedAt * statRecordBytes, true) & fileTypeMask : 0;
-      const cachedDirectory = cachedType === fileType.directory;
-
-      // The common case first: an old, equal entry costs no key and no object.
-      if (
-        sameAsCached &&
-        !dirty &&
-        !fresh &&
-        !multiple &&
-        type !== fileType.directory &&
-        selection.all &&
-        !(type === fileType.regular && (request.distrustContent || mayBeWalIndex(block, view, index)))
-      ) {
-        if (type === fileType.regular) {
-          totals.files++;
-          totals.bytes += readI64(view, at + statOffset.size);
-        } else if (type !== fileType.symlink && type !== fileType.fifo) {
-          request.onSkip(childKey(frame.key, recordName(block, view, index)), unstorable(type), '');
-          continue;
-        }
-        totals.entries++;
-        continue;
-      }
-
-      const name = recordName(block, view, index);
-      const key = childKey(frame.key, name);
-      const isDirectory = type === fileType.directory;
-      const position: CachePosition = { block: frame.blockNumber, index };
-      const drop = (reason: SkipReason | undefined): void => {
-        if (reason !== undefined) request.onSkip(key, reason, '');
-        if (isDirectory) passOver(frame.depth + 1, cachedDirectory);
-        else if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
-        // What was dropped the last time too is in no tree, and nothing has changed.
-        if (sameAsCached) return;
-        if (cachedAt >= 0 || frame.previous === undefined) {
-          operations.push({ kind: 'delete', key });
-          if (isDirectory || cachedDirectory) {
-            operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-          }
-        }
-      };
-      /** What was below a directory of that name is gone with it. */
-      const leaveDirectory = (): void => {
-        if (!cachedDirectory || isDirectory) return;
-        previous?.skipSubtree(frame.depth + 1);
-        operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-      };
-      if (!selection.selects(key, isDirectory)) {
-        drop('excluded');
-        continue;
-      }
-      if (!storable.has(type)) {
-        drop(unstorable(type));
-        continue;
-      }
-      if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) {
-        drop('other-filesystem');
-        continue;
-      }
-      const markDirty = (): void => {
-        next?.markDirty(position.block, position.index);
-        memory?.markDirty(key);
-      };
-      if (fresh) markDirty();
-      totals.entries++;
-
-      let group = '';
-      let volatile = false;
-      let changed = !sameAsCached;
-      if (multiple) {
-        group = groupOf(view, at);
-        memory?.link(key, group, view.getUint32(at + statOffset.nlink, true));
-        const first = groups.get(group);
-        if (first === undefined) groups.set(group, key);
-        const tag = first === undefined ? firstTag : linkTag(first);
-        const cachedTag = cachedAt >= 0 ? frame.previous?.tags?.get(cachedAt) : undefined;
-        if (cachedTag === undefined || !sameTag(tag, cachedTag)) changed = true;
-        next?.tag(position.block, position.index, tag);
-        totals.files++;
-        if (first !== undefined) {
-          // When its first name is read it may turn out to be gone, and the others with it.
-          if (changed || dirty || groupsRead.has(group)) {
-            operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
-          }
-          leaveDirectory();
-          continue;
-        }
-        totals.bytes += readI64(view, at + statOffset.size);
-      } else if (type === fileType.regular) {
-        totals.files++;
-        totals.bytes += readI64(view, at + statOffset.size);
-        volatile = isWalIndex(block, view, index);
-        if (volatile && cachedAt >= 0 && cachedType === type && request.keepVolatile.has(displayPath(key))) {
-          request.onVolatile(key);
-          // It stays as the first pass read it, and the next capture reads it again.
-          markDirty();
-          continue;
-        }
-      }
-
-      const doubtful = dirty || fresh || (request.distrustContent && type === fileType.regular);
-      if (changed || doubtful) {
-        const size = type === fileType.regular ? readI64(view, at + statOffset.size) : 0;
-        if (size > Number.MAX_SAFE_INTEGER) throw tooLarge(key);
-        if (group !== '') groupsRead.add(group);
-        const handle = openHandle(frame);
-        handle.hold();
-        if (handle !== lastHeld) directoriesHeld++;
-        lastHeld = handle;
-        operations.push({
-          kind: 'read',
-          key,
-          directory: handle,
-          name,
-          stat: block.records.subarray(at, at + statBytes),
-          size,
-          position,
-          group,
-          changed,
-          fresh,
-          volatile,
-        });
-        readBytes += size;
-      } else if (volatile) request.onVolatile(key);
-      leaveDirectory();
-      if (isDirectory) {
-        const parent = openHandle(frame);
-        const names = block.names;
-        const start = view.getUint32(at + statOffset.nameStart, true);
-        const hadBlock = cachedAt >= 0 && cachedDirectory;
-        try {
-          const child = new DirectoryHandle(files, files.openDirectory(parent.descriptor, { names, start }));
-          const stat = statOf(files, child);
-          open(child, key, frame.depth + 1, stat.device, stat.inode, hadBlock);
-        } catch (error) {
-          if (!(error instanceof FileTreeError)) throw error;
-          if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
-          passOver(frame.depth + 1, hadBlock);
-          markDirty();
-          if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
-          // When its own entry is read too, that reports it.
-          else if (!changed && !doubtful) request.onSkip(key, 'vanished', error.errno);
-          operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-        }
-      }
+      visit(frame);
       if (
         operations.length >= batchOperationsMax ||
         readBytes >= batchBytesMax ||
@@ -441,6 +454,32 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     for (const frame of stack) frame.handle?.release();
     releaseOperations(operations);
   }
+}
+
+/**
+ * Passes over at most so many names of an equal block that are as they were, and counts them; stops at the first that wants a look.
+ * Nearly all names of a scan end here.
+ */
+function passUnchanged(frame: Frame, freshFromMs: number, namesMax: number, totals: ScanTotals): number {
+  const { block, view, index: from } = frame;
+  const dirty = frame.previous?.dirty;
+  const end = Math.min(block.count, from + namesMax);
+  let index = from;
+  for (; index < end; index++) {
+    const at = index * statRecordBytes;
+    const type = view.getUint32(at + statOffset.mode, true) & fileTypeMask;
+    const regular = type === fileType.regular;
+    if (!regular && type !== fileType.symlink && type !== fileType.fifo) break;
+    if (dirty?.has(index) === true || isFresh(view, at, freshFromMs)) break;
+    if (regular) {
+      if (view.getUint32(at + statOffset.nlink, true) > 1 || mayBeWalIndex(block, view, index)) break;
+      totals.files++;
+      totals.bytes += readI64(view, at + statOffset.size);
+    }
+    totals.entries++;
+  }
+  frame.index = index;
+  return index - from;
 }
 
 const noNames: DirectoryBlock = { count: 0, records: new Uint8Array(0), names: new Uint8Array(0) };
