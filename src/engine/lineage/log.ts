@@ -25,6 +25,7 @@ import type { Release } from '../format/release.ts';
 import { equalBytes, toHex } from '../model/bytes.ts';
 import { HoldfastError, invariant, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, nextSlot, type Slot, toSlot } from '../model/ids.ts';
+import { reread } from '../model/reread.ts';
 import type { ObjectInfo, ObjectReader } from '../ports/object-store.ts';
 import { readReleases, releaseOf } from './releases.ts';
 import type { DomainAccess } from './repository.ts';
@@ -163,6 +164,13 @@ export class LineageLog {
 
   /** What stands at one slot, by itself; undefined when nothing does. */
   async read(slot: Slot, options: Waiting = {}): Promise<RecordReading | undefined> {
+    const reading = await this.#readOnce(slot, options);
+    if (reading === undefined || reading.valid || reading.reason === 'too-large') return reading;
+    // Passing over the newest checkpoint for a bit that has changed on its way would be to lose it.
+    return await this.#readOnce(slot, options);
+  }
+
+  async #readOnce(slot: Slot, options: Waiting): Promise<RecordReading | undefined> {
     let bytes: Uint8Array | undefined;
     try {
       bytes = await this.#store.get(logKey(this.lineage, slot), { ...waitingOf(options), bytesMax: recordBytesMax });
@@ -256,14 +264,15 @@ export class LineageLog {
     const known = this.#tables.get(name);
     if (known !== undefined && equalBytes(known.link.digest, link.digest)) return known;
     const key = packKey(this.lineage, name);
-    const bytes = await this.#store.get(key, { ...waitingOf(options), bytesMax: packTableBytesMax });
-    if (bytes === undefined) {
-      throw new HoldfastError('E_DAMAGED', `pack table ${name} of record ${record.header.slot} is missing`, {
-        details: { key },
-      });
-    }
-    const { publicKey } = this.#access;
-    const table = openPackTable(bytes, link, { ...record.header, publicKey });
+    const table = await reread(async () => {
+      const bytes = await this.#store.get(key, { ...waitingOf(options), bytesMax: packTableBytesMax });
+      if (bytes === undefined) {
+        throw new HoldfastError('E_DAMAGED', `pack table ${name} of record ${record.header.slot} is missing`, {
+          details: { key },
+        });
+      }
+      return openPackTable(bytes, link, { ...record.header, publicKey: this.#access.publicKey });
+    });
     this.keepTable(table);
     return table;
   }

@@ -28,6 +28,7 @@ import { formatVersion } from '../format/versions.ts';
 import { emptyBytes, equalBytes, toHex } from '../model/bytes.ts';
 import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, toLineageName } from '../model/ids.ts';
+import { reread } from '../model/reread.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { KeyRing } from '../ports/key-ring.ts';
 import type { ObjectReader, ObjectWriter } from '../ports/object-store.ts';
@@ -143,11 +144,13 @@ export async function openRepository(
   settings: RepositorySettings,
   options: { readonly signal?: AbortSignal } = {},
 ): Promise<Repository> {
-  const bytes = await store.get(repositoryObjectKey, { ...options, bytesMax: repositoryObjectBytesMax });
-  if (bytes === undefined) {
-    throw new HoldfastError('E_REPOSITORY_MISSING', `there is no ${repositoryObjectKey} in this store`);
-  }
-  const repository = readRepositoryObject(bytes);
+  const repository = await reread(async () => {
+    const bytes = await store.get(repositoryObjectKey, { ...options, bytesMax: repositoryObjectBytesMax });
+    if (bytes === undefined) {
+      throw new HoldfastError('E_REPOSITORY_MISSING', `there is no ${repositoryObjectKey} in this store`);
+    }
+    return readRepositoryObject(bytes);
+  });
   refuseHalfConfigured(settings, repository.encryption);
   const { keyRing } = settings;
   if (keyRing !== undefined && keyRing.keyId !== repository.keyId) {
@@ -315,16 +318,17 @@ class StoredRepository implements Repository {
     for (let at = 0; at < generations.length; at += readsTogether) {
       const some = generations.slice(at, at + readsTogether);
       const reads = some.map((generation) =>
-        this.#store.get(domainKeyKey(domain, generation), { ...waiting, bytesMax: domainKeyObjectBytesMax }),
+        reread(async () => {
+          const key = domainKeyKey(domain, generation);
+          const bytes = await this.#store.get(key, { ...waiting, bytesMax: domainKeyObjectBytesMax });
+          return bytes === undefined ? undefined : this.#readKey(bytes, domain, generation);
+        }),
       );
-      for (const [i, read] of (await Promise.allSettled(reads)).entries()) {
-        try {
-          if (read.status === 'rejected') throw read.reason;
-          if (read.value !== undefined) genuine.push(this.#readKey(read.value, domain, some[i] as number));
-        } catch (error) {
-          if (!isHoldfastError(error, 'E_DAMAGED')) throw error;
-          damage = error;
-        }
+      for (const read of await Promise.allSettled(reads)) {
+        if (read.status === 'fulfilled') {
+          if (read.value !== undefined) genuine.push(read.value);
+        } else if (isHoldfastError(read.reason, 'E_DAMAGED')) damage = read.reason;
+        else throw read.reason;
       }
     }
     if (genuine.length === 0 && damage !== undefined) throw damage;

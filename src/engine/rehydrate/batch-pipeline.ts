@@ -5,9 +5,9 @@
  */
 import type { ObjectReader } from '../ports/object-store.ts';
 import type { Batch, BatchItem } from './batch.ts';
-import { type JobReply, readReply } from './restore-job.ts';
+import { type JobReply, noteKind, readReply } from './restore-job.ts';
 import type { RestoreLanes } from './restore-lanes.ts';
-import { rangeBytesMax, type SegmentClaim, SegmentRanges } from './segment-ranges.ts';
+import { type FetchedSegments, rangeBytesMax, type SegmentClaim, SegmentRanges } from './segment-ranges.ts';
 
 export interface PipelineOptions<Item extends BatchItem> {
   readonly store: ObjectReader;
@@ -111,18 +111,26 @@ export class BatchPipeline<Item extends BatchItem> {
     temps: { readonly prefix: Uint8Array; readonly first: number },
   ): Promise<void> {
     try {
-      const { lanes, onReply } = this.#options;
       const fetched = await this.#ranges.segments(claim);
       if (this.#failed !== undefined) return;
-      const job = batch.encode(kind, fetched.segments, temps);
-      this.#jobs++;
-      try {
-        const reply = lanes.run(job, fetched.buffers, batch.storedBytes + batch.plainBytes + batch.count * 8192);
-        onReply(batch, readReply(reply instanceof Uint8Array ? reply : await reply));
-      } finally {
-        this.#jobs--;
-        this.#adapt();
+      const bytes = batch.storedBytes + batch.plainBytes + batch.count * 8192;
+      const first = await this.#job(batch.encode(kind, fetched.segments, temps), fetched, bytes);
+      const damaged = damagedItems(first);
+      if (damaged.length === 0) {
+        this.#options.onReply(batch, first);
+        return;
       }
+      // Bits change on their way too: what is damaged is read once more before that is believed.
+      const again = await this.#ranges.again(claim);
+      const second = await this.#job(batch.encodeOnly(damaged, kind, again.segments, temps), again, bytes);
+      this.#options.onReply(batch, {
+        bytes: first.bytes + second.bytes,
+        done: first.done + second.done,
+        notes: [
+          ...first.notes.filter((note) => note.kind !== noteKind.damaged),
+          ...second.notes.map((note) => ({ ...note, item: damaged[note.item] as number })),
+        ],
+      });
     } catch (error) {
       this.#failed ??= { error };
     } finally {
@@ -131,9 +139,26 @@ export class BatchPipeline<Item extends BatchItem> {
     }
   }
 
+  async #job(job: Uint8Array, { buffers }: FetchedSegments, bytes: number): Promise<JobReply> {
+    this.#jobs++;
+    try {
+      const reply = this.#options.lanes.run(job, buffers, bytes);
+      return readReply(reply instanceof Uint8Array ? reply : await reply);
+    } finally {
+      this.#jobs--;
+      this.#adapt();
+    }
+  }
+
   #throwIfFailed(): void {
     if (this.#failed !== undefined) throw this.#failed.error;
   }
+}
+
+/** The numbers of items that could not be done for what was read. */
+function damagedItems({ notes }: JobReply): number[] {
+  const numbers = notes.filter(({ kind }) => kind === noteKind.damaged).map(({ item }) => item);
+  return [...new Set(numbers)].sort((a, b) => a - b);
 }
 
 function firstWindow({ bytesMax, lanes }: Pick<PipelineOptions<BatchItem>, 'bytesMax' | 'lanes'>): number {

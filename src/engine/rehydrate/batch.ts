@@ -1,5 +1,5 @@
 /** Files that are restored together: their items as bytes, and the segments they need. */
-import { ByteWriter } from '../model/bytes.ts';
+import { ByteReader, ByteWriter } from '../model/bytes.ts';
 import type { ContentItem, EntryMeta, Hole, Place, XattrValue } from '../model/entry.ts';
 import { invariant } from '../model/errors.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
@@ -129,6 +129,25 @@ export class Batch<Item extends BatchItem> {
     temps: { readonly prefix: Uint8Array; readonly first: number },
   ): Uint8Array {
     return encodeJob(kind, this.#packs, segments, temps, this.items.length, this.#writer.view());
+  }
+
+  /** A job of these items alone, by their numbers, ascending. */
+  encodeOnly(
+    numbers: readonly number[],
+    kind: number,
+    segments: readonly SegmentBytes[],
+    temps: { readonly prefix: Uint8Array; readonly first: number },
+  ): Uint8Array {
+    const r = new ByteReader(this.#writer.view(), 'batch');
+    const only = new ByteWriter(1024);
+    const wanted = new Set(numbers);
+    for (let number = 0; number < this.items.length; number++) {
+      const item = r.raw(r.u32());
+      if (!wanted.has(number)) continue;
+      only.u32(item.length);
+      only.raw(item);
+    }
+    return encodeJob(kind, this.#packs, segments, temps, numbers.length, only.view());
   }
 
   release(): void {

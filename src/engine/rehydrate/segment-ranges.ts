@@ -204,6 +204,23 @@ export class SegmentRanges {
     }
   }
 
+  /** Reads all that was claimed again, past what is held, of which nobody gets anything any more. For bytes that proved to be wrong. */
+  async again({ wanted, parts }: SegmentClaim): Promise<FetchedSegments> {
+    for (const { range } of parts) if (range !== undefined) this.#drop(range);
+    const buffers: Uint8Array[] = [];
+    const segments: SegmentBytes[] = [];
+    // One after the other: it is rare, and memory is bounded.
+    for (const { location, number } of wanted) {
+      const { bytes: inlined, start: from } = location.pack;
+      const bytes =
+        inlined === undefined
+          ? await this.#alone(location)
+          : inlined.slice(location.start - from, location.start - from + location.length);
+      segments.push({ location, number, buffer: buffers.push(bytes) - 1, start: 0 });
+    }
+    return { segments, buffers };
+  }
+
   async #alone({ key, start, length }: SegmentLocation): Promise<Uint8Array> {
     const { store, signal } = this.#options;
     try {

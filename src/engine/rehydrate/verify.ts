@@ -20,6 +20,7 @@ import type { LineageLog } from '../lineage/log.ts';
 import type { Compressor } from '../ports/compressor.ts';
 import type { Descriptor, FileTreeWriter } from '../ports/file-tree.ts';
 import type { LaneStarter } from '../ports/lanes.ts';
+import { reread } from '../model/reread.ts';
 import type { ObjectReader } from '../ports/object-store.ts';
 import { readList } from '../tree/list.ts';
 import { locationIn, named, type OpenedPack } from '../tree/pack-directory.ts';
@@ -27,10 +28,10 @@ import type { SegmentSource } from '../tree/segment-source.ts';
 import { getEntry } from '../tree/tree-reader.ts';
 import { type DamageReport, DamageTally, placeOf } from './damage.ts';
 import { FilePlanner, type PlannedFile } from './file-planner.ts';
-import { encodeJob, jobKind, readReply } from './restore-job.ts';
+import { encodeJob, type JobReply, jobKind, readReply } from './restore-job.ts';
 import { RestoreLanes } from './restore-lanes.ts';
 import { type RestoreSource, segmentsOf } from './restore-source.ts';
-import { type SegmentClaim, SegmentRanges, type WantedSegment } from './segment-ranges.ts';
+import { type FetchedSegments, type SegmentClaim, SegmentRanges, type WantedSegment } from './segment-ranges.ts';
 import { plainXattrs } from './volume-restore.ts';
 import { walkTree } from './walk-tree.ts';
 
@@ -221,8 +222,10 @@ class Verification {
       if (info?.bytes !== pack.entry.bytes) {
         throw new HoldfastError('E_DAMAGED', `has ${info?.bytes ?? 0} bytes, the record says ${pack.entry.bytes}`);
       }
-      const head = await store.getRange(pack.key, 0, headerBytes, waiting);
-      checkPackHeader(head, this.#segments.packs.dataKey(pack.generation, pack.name), `pack ${pack.name}`);
+      await reread(async () => {
+        const head = await store.getRange(pack.key, 0, headerBytes, waiting);
+        checkPackHeader(head, this.#segments.packs.dataKey(pack.generation, pack.name), `pack ${pack.name}`);
+      });
     } catch (error) {
       throw named(error, pack.key, pack.name, undefined);
     }
@@ -268,16 +271,20 @@ class Verification {
   /** Never rejects. */
   async #openNow(pack: OpenedPack, claim: SegmentClaim): Promise<void> {
     try {
-      const { segments, buffers } = await this.#ranges.segments(claim);
-      const bytes = segments.reduce((sum, { location }) => sum + location.length, 0);
-      const job = encodeJob(jobKind.open, [pack], segments, { prefix: emptyBytes, first: 0 }, 0, emptyBytes);
-      const reply = readReply(await this.#lanes.run(job, buffers, bytes));
+      const bytes = claim.wanted.reduce((sum, { location }) => sum + location.length, 0);
+      const opened = async ({ segments, buffers }: FetchedSegments): Promise<JobReply> => {
+        const job = encodeJob(jobKind.open, [pack], segments, { prefix: emptyBytes, first: 0 }, 0, emptyBytes);
+        return readReply(await this.#lanes.run(job, buffers, bytes));
+      };
+      let reply = await opened(await this.#ranges.segments(claim));
+      // Damage is believed when it is read twice: bits change on their way too.
+      if (reply.notes.length > 0) reply = await opened(await this.#ranges.again(claim));
       for (const { segment, text } of reply.notes) {
         const number = claim.wanted[segment]?.number;
         const place = { key: pack.key, pack: pack.name, segment: number, why: text };
         this.#damage.add(place, undefined);
       }
-      this.#segmentCount += segments.length;
+      this.#segmentCount += claim.wanted.length;
       this.#storedBytes += bytes;
       this.#report('packs');
     } catch (error) {

@@ -14,6 +14,7 @@ import { emptyBytes } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError, isHoldfastError } from '../model/errors.ts';
 import { type LineageName, toEpoch, toSlot } from '../model/ids.ts';
+import { reread } from '../model/reread.ts';
 import type { ObjectReader } from '../ports/object-store.ts';
 import { WeightedCache } from './weighted-cache.ts';
 
@@ -122,7 +123,7 @@ export class PackDirectory {
         details: { pack: name },
       });
     }
-    const opened = entry.inlined ? await this.#openInlined(entry) : await this.#openObject(entry);
+    const opened = await reread(() => (entry.inlined ? this.#openInlined(entry) : this.#openObject(entry)));
     this.#opened.keep(name, opened, weightOf(opened));
     return opened;
   }

@@ -5,6 +5,7 @@
 import type { FrameCodec } from '../format/pack.ts';
 import type { Place } from '../model/entry.ts';
 import { HoldfastError } from '../model/errors.ts';
+import { reread } from '../model/reread.ts';
 import { MetadataRanges } from './metadata-ranges.ts';
 import type { NodeSource } from './node-access.ts';
 import {
@@ -79,22 +80,29 @@ export class SegmentSource implements NodeSource {
   async #open(pack: OpenedPack, segment: number): Promise<Uint8Array> {
     return await naming(pack.key, pack.name, segment, async () => {
       const { plainBytes } = locationIn(pack, segment);
-      const sealed = await this.#sealed(pack, segment);
       const plain = new Uint8Array(plainBytes);
-      pack.reader.openSegment(segment, sealed, this.#compressor, plain);
-      return plain;
+      let held = true;
+      return await reread(async () => {
+        const sealed = await this.#sealed(pack, segment, held);
+        held = false;
+        pack.reader.openSegment(segment, sealed, this.#compressor, plain);
+        return plain;
+      });
     });
   }
 
-  async #sealed(pack: OpenedPack, segment: number): Promise<Uint8Array> {
+  /** With `held` also from what was read with something else before. */
+  async #sealed(pack: OpenedPack, segment: number, held: boolean): Promise<Uint8Array> {
     const { start, length, kind } = locationIn(pack, segment);
     const from = start - pack.start;
     if (pack.bytes !== undefined) return pack.bytes.subarray(from, from + length);
+    const { store, signal } = this.packs.access;
+    const waiting = signal === undefined ? {} : { signal };
+    if (!held) return await store.getRange(pack.key, start, length, waiting);
     const inTail = start - (pack.entry.bytes - pack.footer.length - pack.tail.length);
     if (inTail >= 0) return pack.tail.subarray(inTail, inTail + length);
     if (kind === 'meta') return await this.#metadata.segment(pack, segment);
-    const { store, signal } = this.packs.access;
-    return await store.getRange(pack.key, start, length, signal === undefined ? {} : { signal });
+    return await store.getRange(pack.key, start, length, waiting);
   }
 
   #part(plain: Uint8Array, place: Place, bytes: number): Uint8Array {
