@@ -1,8 +1,13 @@
-/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have; `make` and `rotate` make new ones. */
+/** `holdfast keys`: which key the repository has, and which generations of data keys its domains have; `make` and `rotate` make new ones, `grant` hands out one domain's. */
+import { isWorkloadName } from '../contract/annotation-parsers.ts';
+import { annotationPrefix } from '../contract/annotations.ts';
+import { grantMember, grantSecretName } from '../contract/pod-layout.ts';
+import { printKeyGrant } from '../engine/format/key-grant.ts';
 import { listLineages } from '../engine/lineage/open-log.ts';
 import { domainOf, openRepository } from '../engine/lineage/repository.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toLineageName } from '../engine/model/ids.ts';
+import type { KeyRing } from '../engine/ports/key-ring.ts';
 import type { ObjectReader } from '../engine/ports/object-store.ts';
 import type { Host } from './host.ts';
 import { type Parsed, usage } from './options.ts';
@@ -22,7 +27,9 @@ export async function keys(host: Host, parsed: Parsed): Promise<number> {
   if (more !== undefined) throw usage('keys', `keys takes one argument: ${more}`);
   if (action === 'make') return await make(host, parsed);
   if (action === 'rotate') return await rotate(host, parsed);
-  if (action !== undefined) throw usage('keys', `${JSON.stringify(action)} is not what keys can do: make, rotate`);
+  if (action === 'grant') return await grant(host, parsed);
+  if (action !== undefined)
+    throw usage('keys', `${JSON.stringify(action)} is not what keys can do: make, rotate, grant`);
   const form = formOf('keys', parsed);
   await using store = await host.openReader(parsed.required('store'));
   const keyRing = await keyRingOf(host, parsed);
@@ -91,6 +98,80 @@ async function make(host: Host, parsed: Parsed): Promise<number> {
   if (form === 'text') stdout.write(`${domain}  data key ${generation}\n`);
   else
     stdout.write(`${JSON.stringify({ repository: repository.id, ...fencingJson(repository), domain, generation })}\n`);
+  return 0;
+}
+
+/** The key ring of a repository, which keeps what it has unwrapped: what it takes to open one domain. */
+class RecordingKeyRing implements KeyRing {
+  readonly keyId: string;
+  readonly publicKey: Uint8Array;
+  readonly opened: Map<string, Uint8Array> = new Map();
+  readonly #inner: KeyRing;
+
+  constructor(inner: KeyRing) {
+    this.keyId = inner.keyId;
+    this.publicKey = inner.publicKey;
+    this.#inner = inner;
+  }
+
+  wrap(secret: Uint8Array, context: string): Promise<Uint8Array> {
+    return this.#inner.wrap(secret, context);
+  }
+
+  async unwrap(wrapped: Uint8Array, context: string): Promise<Uint8Array> {
+    const secret = await this.#inner.unwrap(wrapped, context);
+    this.opened.set(context, secret);
+    return secret;
+  }
+
+  sign(message: Uint8Array): Promise<Uint8Array> {
+    return this.#inner.sign(message);
+  }
+}
+
+/** A Secret of Kubernetes with the keys of one workload and no others, for `kubectl apply -f -`. */
+async function grant(host: Host, parsed: Parsed): Promise<number> {
+  const { clock, random, signal, stdout } = host;
+  const workload = parsed.required('workload');
+  const [, namespace, kind, name, more] = workload.split('/');
+  if (
+    namespace === undefined ||
+    kind === undefined ||
+    name === undefined ||
+    more !== undefined ||
+    !isWorkloadName({ kind, name })
+  ) {
+    throw usage('keys', `--workload is ${JSON.stringify(workload.slice(0, 200))}, not CLUSTER/NAMESPACE/KIND/NAME`);
+  }
+  if (stdout.isTerminal) {
+    throw new HoldfastError('E_USAGE', 'keys grant prints keys, which do not belong on a terminal', {
+      remedy: `Send them where they belong: holdfast keys grant --workload ${workload} | kubectl apply -f -`,
+    });
+  }
+  const keyRing = await keyRingOf(host, parsed);
+  if (keyRing === undefined) {
+    throw new HoldfastError('E_KEY_MISSING', 'a grant is made from the repository key');
+  }
+  const recording = new RecordingKeyRing(keyRing);
+  await using store = await host.openWriter(parsed.required('store'), { create: false });
+  const settings = { keyRing: recording, encryption: encryptionOf('keys', parsed) };
+  const repository = await openRepository(store, settings, { signal });
+  await repository.openOrMakeDomain(toLineageName(workload), { store, clock, random, signal });
+  const { keyId, publicKey, opened } = recording;
+  const text = printKeyGrant({ keyId, publicKey, domain: workload, secrets: opened });
+  const secret = {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name: grantSecretName({ kind, name }),
+      namespace,
+      labels: { 'app.kubernetes.io/part-of': 'holdfast' },
+      annotations: { [`${annotationPrefix}workload`]: workload },
+    },
+    type: 'Opaque',
+    stringData: { [grantMember]: text },
+  };
+  stdout.write(`${JSON.stringify(secret)}\n`);
   return 0;
 }
 

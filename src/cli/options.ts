@@ -81,6 +81,7 @@ export type OptionName =
   | 'token-file'
   | 'log-level'
   | 'termination-message'
+  | 'workload'
   | 'settings'
   | 'tls-cert'
   | 'tls-key'
@@ -185,6 +186,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'not-nice': { help: 'run with the priority of the application' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
+  workload: { value: 'NAME', help: 'whose keys: CLUSTER/NAMESPACE/KIND/NAME, a lineage without its slot' },
   settings: { value: 'FILE', help: 'what the webhook may inject and for whom, as JSON; read again when it changes' },
   'tls-cert': { value: 'FILE', help: 'certificate of the server with its chain, PEM; read again when it changes' },
   'tls-key': { value: 'FILE', help: 'the key that belongs to it, PEM' },

@@ -1,13 +1,15 @@
 /** What most commands begin with: the store, its repository, the key, and one lineage's log. */
 import { isAbsolute, relative } from 'node:path';
+import { keyFile as grantFile } from '../contract/pod-layout.ts';
 import type { PackEntry } from '../engine/format/pack-entry.ts';
 import type { LogRecord } from '../engine/format/record.ts';
 import { readEarly } from '../engine/lineage/early-reads.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
 import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
-import { type DomainAccess, openRepository, type Repository } from '../engine/lineage/repository.ts';
+import { type DomainAccess, domainOf, openRepository, type Repository } from '../engine/lineage/repository.ts';
 import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../engine/lineage/resolve.ts';
+import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import { FileTreeError, type FileTreeReader } from '../engine/ports/file-tree.ts';
@@ -21,7 +23,18 @@ import { sayUnfenced } from './warnings.ts';
 
 export async function keyRingOf(host: Host, parsed: Parsed): Promise<KeyRing | undefined> {
   const path = parsed.text('key-file');
-  return path === undefined ? undefined : await host.openKey(path);
+  if (path === undefined) return undefined;
+  try {
+    return await host.openKey(path);
+  } catch (error) {
+    // The Secret of a pod is mounted where it exists, and the pod starts without it so that this can be said.
+    if (path !== grantFile || !isHoldfastError(error, 'E_KEY_MISSING')) throw error;
+    const workload = domainOf(toLineageName(parsed.required('lineage')));
+    throw new HoldfastError('E_KEY_MISSING', `the keys of ${workload} are not in this namespace: ${error.message}`, {
+      cause: error,
+      remedy: `Whoever has the repository key grants them, then the pod is made anew: holdfast keys grant --workload ${workload} | kubectl apply -f -`,
+    });
+  }
 }
 
 export function encryptionOf(command: string, parsed: Parsed): 'aes-256-gcm' | 'none' | undefined {

@@ -7,6 +7,7 @@
 import { createCipheriv, createDecipheriv, hash } from 'node:crypto';
 import { type FileHandle, link, open, realpath, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { isKeyGrant, type KeyGrant, parseKeyGrant } from '../../engine/format/key-grant.ts';
 import { deriveKey, publicKeyOf, secretBytes, signMessage } from '../../engine/format/keys.ts';
 import { ByteWriter, concatBytes, emptyBytes, equalBytes, toHex, utf8Bytes } from '../../engine/model/bytes.ts';
 import { HoldfastError, invariant } from '../../engine/model/errors.ts';
@@ -21,7 +22,8 @@ export interface OpenKeyOptions {
   readonly onExposed?: (message: string) => void;
 }
 
-const fileBytesMax = 4096;
+/** A grant holds a secret for each generation of data keys. */
+const fileBytesMax = 64 * 1024;
 const comment = `# The key of a Holdfast repository. Who has it can read everything in the repository; without it
 # nobody can. Keep a copy in another place.
 `;
@@ -131,11 +133,14 @@ async function readBounded(file: FileHandle): Promise<string> {
   return buffer.toString('latin1', 0, length);
 }
 
-/** The key in the text of a key file, wherever that came from; `what` names it in errors, which are those of `openKeyFile`. */
+/** The key, or the grant, in the text of a key file, wherever that came from; `what` names it in errors, which are those of `openKeyFile`. */
 export function keyRingFromText(text: string, random: RandomSource, what: string): KeyRing {
   const lines = text.split(/\r?\n/).map((line) => line.trim());
   const found = lines.filter((line) => line !== '' && !line.startsWith('#'));
-  const match = keyLine.exec(found[0] ?? '');
+  const [first] = found;
+  if (first !== undefined && found.length === 1 && isKeyGrant(first))
+    return new GrantKeyRing(parseKeyGrant(first, what));
+  const match = keyLine.exec(first ?? '');
   const mistyped = (why: string) =>
     new HoldfastError('E_KEY_WRONG', `${what}: ${why}`, {
       remedy: 'The key was mistyped, cut or changed; take it from a copy. A whole key looks like: holdfast-key-1 … ….',
@@ -246,6 +251,39 @@ class FileKeyRing implements KeyRing {
 
   #wrappingKey(head: Uint8Array): Uint8Array {
     return deriveKey(this.#key, head.subarray(1 + keyIdBytes), utf8Bytes('holdfast/1/wrap'), 32);
+  }
+}
+
+/** The keys of one workload, without the repository key: they open what they were made for, and nothing else can be asked of them. */
+class GrantKeyRing implements KeyRing {
+  readonly keyId: string;
+  readonly publicKey: Uint8Array;
+  readonly #grant: KeyGrant;
+
+  constructor(grant: KeyGrant) {
+    this.keyId = grant.keyId;
+    this.publicKey = grant.publicKey;
+    this.#grant = grant;
+  }
+
+  async wrap(_secret: Uint8Array, context: string): Promise<Uint8Array> {
+    throw this.#beyond(`make ${context}`);
+  }
+
+  async unwrap(_wrapped: Uint8Array, context: string): Promise<Uint8Array> {
+    const secret = this.#grant.secrets.get(context);
+    if (secret === undefined) throw this.#beyond(`open ${context}`);
+    return secret;
+  }
+
+  async sign(_message: Uint8Array): Promise<Uint8Array> {
+    throw this.#beyond('sign for the repository');
+  }
+
+  #beyond(what: string): HoldfastError {
+    return new HoldfastError('E_KEY_WRONG', `these are the keys of ${this.#grant.domain} alone, which cannot ${what}`, {
+      remedy: `Where its data keys were rotated since, make the grant anew: holdfast keys grant. For everything else use the repository key.`,
+    });
   }
 }
 
