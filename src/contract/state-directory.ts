@@ -104,8 +104,8 @@ function originOf(plain: Readonly<Record<string, unknown>>): VolumeOrigin {
 }
 
 export function refuseNewer(found: unknown, known: number, what: string): void {
-  if (typeof found === 'number' && found > known) {
-    throw new HoldfastError('E_FORMAT_NEWER', `${what} was written by a newer Holdfast (version ${found})`);
+  if (Number.isSafeInteger(found) && (found as number) > known) {
+    throw new HoldfastError('E_FORMAT_NEWER', `${what} was written by a newer Holdfast (version ${String(found)})`);
   }
   if (found !== known) throw new TypeError(`version ${String(found)}`);
 }

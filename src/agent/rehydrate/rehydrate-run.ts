@@ -200,6 +200,9 @@ export class RehydrateRun implements AsyncDisposable {
     const store = this.#store;
     this.#repository ??= await this.#ports.openRepository(store, signal);
     const repository = this.#repository;
+    if (repository.unfenced) {
+      this.#warn('UNFENCED: this store does not refuse to overwrite, so two pods are not told apart');
+    }
     try {
       await this.#pick(store, repository, signal);
       const opened = await openLog(store, repository, this.#lineage, { signal });

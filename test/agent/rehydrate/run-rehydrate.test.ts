@@ -52,7 +52,8 @@ async function otherClaims(store: MemoryStore, pod: Pod, uid: string): Promise<v
     lineage,
     holder: new MemoryHolder(uid),
     holderName: uid,
-    clock: new ManualClock(),
+    // Later than everybody else.
+    clock: new ManualClock(Date.UTC(2026, 0, 2)),
     random: seededRandom(uid),
     liveness: { isGone: async () => 'unknown' },
     policy: 'pod',
@@ -127,6 +128,32 @@ describe('another pod that claims', () => {
     container.onCall = undefined;
     container.gone.add(toHolderId('pod-3'));
     expect(await container.run()).toMatchObject({ outcome: 'restored', verified: true });
+  });
+});
+
+describe('a replica slot', () => {
+  test('that another pod takes between the choice and the claim is left to it, and the next one is taken', async () => {
+    const { store, pod } = await predecessor({ ledger: 'of slot 0' });
+    const disk = new MemoryFileSystem();
+    disk.writeFile('ledger', 'of slot 1');
+    const files = new MemoryFileTree(disk);
+    const other = await Pod.start({ store, files, holder: 'pod-2', lineage: 'team/app/1', access: pod.access });
+    await other.capture();
+    const container = new Container(store, 'pod-4');
+    container.settings = { lineage: toLineageName('team/app'), slots: { mode: 'claim', replicas: 2 } };
+    let met = 0;
+    container.onCall = async (call) => {
+      // It has chosen slot 0, the one with the oldest claim, and is about to restore and claim it.
+      const marked = call.what === 'state rehydrate.json' && call.when === 'after';
+      if (marked && met++ === 0) await otherClaims(store, pod, 'pod-3');
+    };
+    expect(await container.run()).toMatchObject({ outcome: 'restored', lineage: 'team/app/1', verified: true });
+    expect(met).toBeGreaterThan(1);
+    expect(container.content).toEqual({ ledger: 'of slot 1' });
+    expect(container.marker).toMatchObject({ lineage: 'team/app/1', phase: 'done' });
+    expect(await new LineageLog(store, pod.access, lineage).head()).toMatchObject({
+      record: { header: { kind: 'CLAIM', holder: 'pod-3' } },
+    });
   });
 });
 
