@@ -112,16 +112,16 @@ describe.each(rows)('when $name', ({ answer, make }) => {
   test('block past its deadline ends with a code of its own, and nothing starts', async () => {
     const args = await make();
     const pod = new Pod(place, 'pod-2');
-    const { code, receipt, error } = await pod.rehydrate([`--on-${answer}`, 'block:1s', ...args]);
+    const { code, receipt, error } = await pod.rehydrate([`--on-${answer}`, 'block:200ms', ...args]);
     expect({ code, error }).toMatchObject({ code: 33, error: { code: 'E_BLOCKED' } });
     expect(receipt).toMatchObject({
       outcome: 'failed',
-      policy: { answer, applied: 'block:1s' },
+      policy: { answer, applied: 'block:200ms' },
       error: { code: 'E_BLOCKED', exit: 33 },
     });
     expect(pod.marker()?.['phase'] ?? 'started').toBe('started');
     // And the second try does not begin empty either.
-    expect(await pod.rehydrate([`--on-${answer}`, 'block:1s', ...args])).toMatchObject({ code: 33 });
+    expect(await pod.rehydrate([`--on-${answer}`, 'block:200ms', ...args])).toMatchObject({ code: 33 });
   });
 });
 

@@ -203,6 +203,67 @@ describe('an older checkpoint', () => {
   });
 });
 
+describe('a store that goes away, where a policy says to begin all the same', () => {
+  const empty = { ...defaultPolicies, unreachable: { act: 'empty', text: 'empty' } } as const;
+
+  /** Requests whose name matches fail. */
+  async function failing(what: RegExp): Promise<Container> {
+    const { store } = await predecessor({ ledger: 'one', rest: 'x'.repeat(9000) });
+    const container = new Container(store, 'pod-2');
+    container.settings = { policies: empty };
+    container.survives = true;
+    container.onCall = (call) => {
+      if (call.when === 'before' && what.test(call.what)) throw new HoldfastError('E_STORE_UNREACHABLE', 'no network');
+    };
+    return container;
+  }
+
+  test('before anything was found: the volume is empty, nothing is claimed, and the first checkpoint suspect', async () => {
+    const container = await failing(/^(get|list|range|create)/);
+    expect(await container.run()).toMatchObject({ outcome: 'empty', epoch: null, suspect: true, from: null });
+    expect(container.content).toEqual({});
+    expect(container.marker).toMatchObject({ phase: 'done', suspect: true });
+  });
+
+  test('what stands there without a marker is kept all the same', async () => {
+    const container = await failing(/^(get|list|range|create)/);
+    container.disk.writeFile('data/foreign', 'of nobody knows whom');
+    expect(await container.run()).toMatchObject({ outcome: 'kept', epoch: null, suspect: true });
+    expect(container.content).toEqual({ foreign: 'of nobody knows whom' });
+  });
+
+  test('what an earlier run has restored in part is taken away: empty is empty', async () => {
+    const { store } = await predecessor({ ledger: 'one', rest: 'x'.repeat(9000) });
+    const container = new Container(store, 'pod-2');
+    let files = 0;
+    container.onFileCall = (operation) => {
+      if (operation === 'linkNameless' && ++files === 2) throw new Killed();
+    };
+    await expect(container.run()).rejects.toThrow(Killed);
+    expect(Object.keys(container.content)).toHaveLength(1);
+    container.onFileCall = undefined;
+    container.settings = { policies: empty };
+    container.survives = true;
+    container.onCall = ({ what }) => {
+      if (/^(get|list|range|create)/.test(what)) throw new HoldfastError('E_STORE_UNREACHABLE', 'no network');
+    };
+    expect(await container.run()).toMatchObject({ outcome: 'empty', suspect: true });
+    expect(container.content).toEqual({});
+  });
+
+  test('after all was restored: that is what it begins with, unclaimed', async () => {
+    const container = await failing(/^create .*\/log\//);
+    expect(await container.run()).toMatchObject({
+      outcome: 'restored',
+      verified: true,
+      epoch: null,
+      suspect: true,
+      warnings: expect.arrayContaining([expect.stringContaining('not claimed')]),
+    });
+    expect(container.content).toEqual({ ledger: 'one', rest: 'x'.repeat(9000) });
+  });
+});
+
 describe('the receipt in the store', () => {
   test('says what the pod has, newest claim first, and junk beside it hides nothing', async () => {
     const { store, pod, save } = await predecessor({ ledger: 'one' });
