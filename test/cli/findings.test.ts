@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { bucketFindings, directoryFindings, type Finding } from '../../src/cli/findings.ts';
+import { bucketFindings, directoryFindings, type Finding, remnantFindings } from '../../src/cli/findings.ts';
 import type { BucketFacts, DirectoryFacts, LifecycleRule } from '../../src/engine/ports/store-inspector.ts';
 
 const known = <T>(value: T) => ({ known: true, value }) as const;
@@ -155,4 +155,20 @@ describe('a directory', () => {
   ] as const)('%s of %j: %s', (check, facts, expected) => {
     expect(state(check, facts)).toBe(expected);
   });
+});
+
+test('what a trial has left is a warning with the first of it and the reasons, and nothing where nothing is left', () => {
+  expect(remnantFindings([])).toEqual([]);
+  const left = (kind: 'object' | 'upload', key: string, reason = 'AccessDenied') => ({ kind, key, reason });
+  const finding = of(
+    'trials',
+    remnantFindings([left('upload', 'v1/probe/x/a', 'SlowDown'), left('object', 'v1/probe/x/b')]),
+  );
+  expect(finding).toMatchObject({ state: 'warning', remedy: expect.stringContaining('v1/probe/') });
+  expect(finding.seen).toBe(
+    '2 of this trial could not be removed and stay (SlowDown, AccessDenied): v1/probe/x/b, upload of v1/probe/x/a',
+  );
+  const many = remnantFindings(['a', 'b', 'c', 'd'].map((name) => left('object', name)));
+  expect(of('trials', many).seen).toBe('4 of this trial could not be removed and stay (AccessDenied): a, b, c, …');
+  expect(of('trials', remnantFindings([left('object', 'a')])).seen).toContain('removed and stays');
 });
