@@ -100,33 +100,34 @@ function topBits(count: number): number {
 /**
  * The position behind the first byte of [from, to) at which the hash of the last 32 bytes has no bit of `mask`, or -1. The
  * hash begins 32 bytes early, so that it knows nothing of where the chunk began. Eight bytes a round: 2.0 GB/s, against
- * 1.05 byte by byte.
+ * 1.05 byte by byte. No branch computes anything of its own: the first time that one is taken would make the engine compile all of
+ * this once more.
  */
 function scan(table: Int32Array, bytes: Uint8Array, from: number, to: number, mask: number): number {
   let hash = 0;
   let i = from - hashedBytes;
   for (; i < from; i++) hash = ((hash << 1) + word(table, bytes, i)) | 0;
-  for (const last = to - 7; i < last; i += 8) {
-    hash = ((hash << 1) + word(table, bytes, i)) | 0;
-    if ((hash & mask) === 0) return i + 1;
-    hash = ((hash << 1) + word(table, bytes, i + 1)) | 0;
-    if ((hash & mask) === 0) return i + 2;
-    hash = ((hash << 1) + word(table, bytes, i + 2)) | 0;
-    if ((hash & mask) === 0) return i + 3;
-    hash = ((hash << 1) + word(table, bytes, i + 3)) | 0;
-    if ((hash & mask) === 0) return i + 4;
-    hash = ((hash << 1) + word(table, bytes, i + 4)) | 0;
-    if ((hash & mask) === 0) return i + 5;
-    hash = ((hash << 1) + word(table, bytes, i + 5)) | 0;
-    if ((hash & mask) === 0) return i + 6;
-    hash = ((hash << 1) + word(table, bytes, i + 6)) | 0;
-    if ((hash & mask) === 0) return i + 7;
-    hash = ((hash << 1) + word(table, bytes, i + 7)) | 0;
-    if ((hash & mask) === 0) return i + 8;
+  for (const last = to - 7; i < last; ) {
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
   }
-  for (; i < to; i++) {
-    hash = ((hash << 1) + word(table, bytes, i)) | 0;
-    if ((hash & mask) === 0) return i + 1;
+  while (i < to) {
+    hash = ((hash << 1) + word(table, bytes, i++)) | 0;
+    if ((hash & mask) === 0) return i;
   }
   return -1;
 }
