@@ -23,6 +23,7 @@ import type { AgentParts } from './parts.ts';
 import type { AgentSettings, AgentVolume } from './settings.ts';
 import { AgentState } from './state.ts';
 import { Timetable } from './timetable.ts';
+import { Watching } from './watching.ts';
 import { urgencyOf, urgentInMs } from './urgency.ts';
 
 /** Between two passes while the pod is draining: a pause as long as the pass took, this at least. */
@@ -59,6 +60,8 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   state.receipt = await lastReceipt(parts);
   const hooks = settings.hooks === undefined ? undefined : new Hooks(settings.hooks, parts, state, log);
   await hooks?.resumeLeftHeld();
+  await using watching = await Watching.start(parts, settings, log);
+  state.watcherOf = (volume) => watching.watcherOf(volume);
   log.info('started', {
     version: settings.version,
     schedule: settings.schedule,
@@ -74,7 +77,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
         sleep: (ms) => control.wake.sleep(ms),
         signal: deadline.signal,
       });
-      const checkpoints = new Checkpoints(attached, state, log, hooks);
+      const checkpoints = new Checkpoints(attached, state, log, watching, hooks);
       try {
         await run.keepSafe(checkpoints);
         return await run.end(attached, checkpoints);

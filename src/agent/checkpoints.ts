@@ -9,6 +9,7 @@ import { KeptNodes } from '../engine/capture/kept-nodes.ts';
 import { measureUnsaved, type Unsaved } from '../engine/capture/measure-unsaved.ts';
 import type { CheckpointReason } from '../contract/agent-api.ts';
 import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import type { Watching } from './watching.ts';
 import type { Hooks } from './hooks.ts';
 import type { Attached } from './attach.ts';
 import { type AgentLog, errorFields } from './log.ts';
@@ -37,12 +38,14 @@ export class Checkpoints {
   readonly #log: AgentLog;
   readonly #kept = new KeptNodes();
   readonly #target: CaptureTarget;
+  readonly #watching: Watching;
   readonly #hooks: Hooks | undefined;
   #busy = false;
   #look: Promise<Unsaved | undefined> | undefined;
   #lookAgainAtMs = 0;
 
-  constructor(attached: Attached, state: AgentState, log: AgentLog, hooks: Hooks | undefined) {
+  constructor(attached: Attached, state: AgentState, log: AgentLog, watching: Watching, hooks: Hooks | undefined) {
+    this.#watching = watching;
     this.#hooks = hooks;
     this.#attached = attached;
     this.#state = state;
@@ -89,7 +92,8 @@ export class Checkpoints {
           ...settings.capture,
           // A first checkpoint has much to send; later packs are small, and what they replace is.
           packBytesTarget: (writer.base === undefined ? 64 : 16) * mebibyte,
-          volumes: taken.map(({ source }) => source),
+          volumes: taken.map((volume) => this.#watching.sourceOf(volume)),
+          audit: taken.length === settings.volumes.length && this.#watching.auditIsDue(),
           carried: settings.volumes.filter((volume) => !taken.includes(volume)).map(({ source }) => source.name),
           // Going on after a seal, a holder says so at once: else a successor would take the lineage for free.
           commitUnchanged: final === undefined && writer.sealed,
@@ -148,6 +152,12 @@ export class Checkpoints {
   #tell(outcome: CaptureOutcome, reason: CheckpointReason, seconds: number): void {
     const { committed, consistency, passes, newBytes, storedBytes, incomplete } = outcome;
     const state = this.#state;
+    const missed = outcome.volumes.flatMap((volume) => (volume.missed === undefined ? [] : [volume.missed]));
+    const count = missed.reduce((sum, each) => sum + each.count, 0);
+    if (count > 0) {
+      state.counts.watcherMissed += count;
+      this.#log.warn('watcher-missed', { count, names: missed.flatMap(({ names }) => names).slice(0, 5) });
+    }
     if (outcome.suspect) state.problem('suspect', { code: 'W_SUSPECT', message: suspicionText(outcome) });
     else state.resolve('suspect');
     if (committed === undefined) {

@@ -77,6 +77,11 @@ const readers: Readonly<Record<AgentMetric, (state: AgentState, residentBytes: (
     state.volumes.flatMap(({ name, limitBytes }): Sample[] =>
       limitBytes === null ? [] : [[limitBytes, { volume: name }]],
     ),
+  holdfast_watcher: (state) =>
+    state.volumes.flatMap(({ name, watcher }): Sample[] =>
+      watcher === null ? [] : [[1, { volume: name, kind: watcher.kind }]],
+    ),
+  holdfast_watcher_missed_total: ({ counts }) => one(counts.watcherMissed),
   holdfast_notices_total: ({ counts }) => one(counts.notified),
   holdfast_fenced_total: ({ counts }) => one(counts.fenced),
   holdfast_process_resident_bytes: (_state, residentBytes) => one(residentBytes()),

@@ -3,6 +3,7 @@ import type { CapturePorts, CaptureTarget } from '../engine/capture/capture-requ
 import type { DomainAccess } from '../engine/lineage/repository.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { Slot } from '../engine/model/ids.ts';
+import type { ChangeSource, ChangeSourceKind } from '../engine/ports/change-source.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { HolderStore } from '../engine/ports/holder-store.ts';
 import type { HookCaller } from '../engine/ports/hook-caller.ts';
@@ -42,6 +43,8 @@ export interface AgentParts {
   readonly files: PrivateFiles;
   readonly users: VolumeUsers;
   readonly hooks: HookCaller;
+  /** A watcher of the directory; `onSwitch` when another takes its place. */
+  watch(path: string, onSwitch: (kind: ChangeSourceKind, why: string | undefined) => void): Promise<ChangeSource>;
   /** Pod or host name, for people. */
   readonly holderName: string;
   /** Where the reason of an end is left for the kubelet; nothing where there is no such place. */

@@ -75,6 +75,7 @@ export class AgentState {
   notifiedMs: number | undefined;
   readonly rate: UploadRate = new UploadRate();
   nextInMs: (() => number) | undefined;
+  watcherOf: ((volume: AgentVolume) => { readonly kind: string; readonly why: string | null } | undefined) | undefined;
   receipt: unknown = null;
   readonly counts = {
     committed: 0,
@@ -85,6 +86,7 @@ export class AgentState {
     captureSeconds: 0,
     fenced: 0,
     notified: 0,
+    watcherMissed: 0,
   };
 
   constructor(settings: AgentSettings, clock: Clock) {
@@ -194,12 +196,19 @@ export class AgentState {
   }
 
   get volumes(): AgentStatus['volumes'] {
-    return this.settings.volumes.map(({ source: { name, path }, bytesMax }) => ({
-      name,
-      path,
-      bytes: this.#volumeBytes.get(name) ?? null,
-      limitBytes: bytesMax ?? null,
-    }));
+    return this.settings.volumes.map((volume) => {
+      const {
+        source: { name, path },
+        bytesMax,
+      } = volume;
+      return {
+        name,
+        path,
+        bytes: this.#volumeBytes.get(name) ?? null,
+        limitBytes: bytesMax ?? null,
+        watcher: this.watcherOf?.(volume) ?? null,
+      };
+    });
   }
 
   #noteFill(): void {

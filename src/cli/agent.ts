@@ -61,6 +61,7 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     hooks: await host.hookCaller(),
+    watch: (path, onSwitch) => host.watch(path, onSwitch),
     holderName: parsed.text('pod-name') ?? host.hostName,
     writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),
     token: await tokenOf(host, parsed),

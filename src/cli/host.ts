@@ -1,6 +1,7 @@
 /** What the command line needs of the machine; main.ts builds it, tests build another. */
 import type { Route } from '../contract/agent-api.ts';
 import type { ClaimOptions } from '../engine/lineage/claim.ts';
+import type { ChangeSource, ChangeSourceKind } from '../engine/ports/change-source.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { FileTreeWriter } from '../engine/ports/file-tree.ts';
@@ -133,6 +134,8 @@ export interface Host {
   /** Steps back behind the application: lower priority for processors, and the disk when nobody else wants it. */
   beNice(): Promise<void>;
   hookCaller(): Promise<HookCaller>;
+  /** A watcher of the directory at `path`; `onSwitch` when another takes its place. */
+  watch(path: string, onSwitch: (kind: ChangeSourceKind, why: string | undefined) => void): Promise<ChangeSource>;
   /** Of this process's container; undefined: none. */
   limits(): Promise<{ readonly cpus: number | undefined; readonly memoryBytes: number | undefined }>;
   /** Resident memory of this process. */

@@ -285,6 +285,8 @@ const host: Host = {
   },
   beNice: async () => (await import('../edge/host/be-nice.ts')).beNice(),
   hookCaller: async () => (await import('../edge/host/http-hook-caller.ts')).httpHookCaller,
+  watch: async (path, onSwitch) =>
+    (await import('../edge/host/choose-change-source.ts')).chooseChangeSource(path, { onSwitch }),
   limits: async () => (await import('../edge/host/cgroup-limits.ts')).cgroupLimits(),
   residentBytes: () => process.memoryUsage.rss(),
   outliveSignals() {

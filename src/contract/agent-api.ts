@@ -165,6 +165,8 @@ export interface AgentStatus {
     readonly bytes: number | null;
     /** Its size limit; null: none. */
     readonly limitBytes: number | null;
+    /** `inotify`, `chokidar`, or `scan` for none, and why not a better one. */
+    readonly watcher: { readonly kind: string; readonly why: string | null } | null;
   }[];
   /** What the last restore wrote of itself; null when there was none. */
   readonly receipt: unknown;

@@ -17,6 +17,8 @@ export const agentEvents = {
   unsaved: 'what the end of the agent leaves unsaved',
   'hook-failed': 'the application did not answer its hook; the checkpoint is made without it',
   'left-held': 'an agent that died has left the application held: it is let go',
+  watching: 'which watcher tells where a volume changes, from now on',
+  'watcher-missed': 'a full walk has found changes that the watcher had not told of; they are in the checkpoint',
   paused: 'no scheduled checkpoints until resumed',
   resumed: 'scheduled checkpoints go on',
   cache: 'the scan cache is done without',

@@ -30,6 +30,8 @@ export type AgentMetric =
   | 'holdfast_grace_needed_seconds'
   | 'holdfast_volume_bytes'
   | 'holdfast_volume_limit_bytes'
+  | 'holdfast_watcher'
+  | 'holdfast_watcher_missed_total'
   | 'holdfast_notices_total'
   | 'holdfast_fenced_total'
   | 'holdfast_process_resident_bytes';
@@ -79,6 +81,11 @@ export const agentMetrics: Readonly<Record<AgentMetric, MetricInfo>> = {
     labels: ['volume'],
   },
   holdfast_volume_limit_bytes: { type: 'gauge', help: 'Size limit of a volume that has one', labels: ['volume'] },
+  holdfast_watcher: { type: 'gauge', help: '1 for the watcher that a volume has', labels: ['volume', 'kind'] },
+  holdfast_watcher_missed_total: {
+    type: 'counter',
+    help: 'Changes that full walks have found and no watcher had told of',
+  },
   holdfast_notices_total: { type: 'counter', help: 'How often the end of the pod was announced' },
   holdfast_fenced_total: { type: 'counter', help: 'How often a successor took the lineage' },
   holdfast_process_resident_bytes: { type: 'gauge', help: 'Resident memory of the agent' },

@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -6,6 +7,7 @@ import { agentRoutes, agentSocketName } from '../../src/contract/agent-api.ts';
 import { markerFile, parseMarker, printMarker } from '../../src/contract/state-directory.ts';
 import { agentMetrics } from '../../src/contract/metrics.ts';
 import { sealLabels } from '../../src/contract/seal-labels.ts';
+import { fileSystemOfType } from '../../src/edge/host/file-system-type.ts';
 import { askAgent } from '../../src/edge/host/agent-socket.ts';
 import { errorCatalogue } from '../../src/engine/model/errors.ts';
 import type { JsonObject } from '../cli/run-cli.ts';
@@ -187,6 +189,33 @@ describe('an agent', () => {
     expect(await agent.until('committed', ({ slot }) => slot === 3)).toMatchObject({ suspect: false });
     expect(await place.status()).toMatchObject({ problems: [] });
     expect(await agent.stop()).toMatchObject({ code: 0 });
+  });
+
+  test('has a watcher tell where its volume changes, and nothing that changed is left out', async () => {
+    using place = await AgentPlace.make();
+    const { writeback } = fileSystemOfType(statfsSync(place.volume).type);
+    for (let n = 0; n < 50; n++) writeFileSync(join(place.volume, `file-${n}`), `${n}`);
+    await using agent = place.agent(['--log-level', 'debug']);
+    await agent.until('committed');
+    const kind = async (): Promise<unknown> => (await place.status())['volumes'][0].watcher.kind;
+    await expect.poll(kind, { timeout: 20_000 }).toBe(writeback ? 'chokidar' : 'scan');
+    for (let round = 0; round < 4; round++) {
+      const slot = agent.events('committed').at(-1)?.['slot'] as number;
+      mkdirSync(join(place.volume, `new-${round}`, 'deep'), { recursive: true });
+      writeFileSync(join(place.volume, `new-${round}`, 'deep', 'file'), `${round}`);
+      writeFileSync(join(place.volume, `file-${round}`), `changed ${round}`);
+      rmSync(join(place.volume, `file-${40 + round}`));
+      await agent.until('committed', (line) => line['slot'] > slot);
+      const from = agent.lines.length;
+      await agent.until('unchanged', () => true, { from });
+    }
+    expect(agent.events('watcher-missed')).toEqual([]);
+    expect(await agent.stop()).toMatchObject({ code: 0 });
+    await place.restore('back');
+    expect(spawnSync('diff', ['-r', place.volume, place.work.at('back')], { encoding: 'utf8' })).toMatchObject({
+      status: 0,
+      stdout: '',
+    });
   });
 
   test('is fenced by a successor, says so, and leaves the lineage to it', async () => {

@@ -115,6 +115,7 @@ class Machine {
       openGoneService: unused,
       beNice: unused,
       hookCaller: unused,
+      watch: unused,
       limits: unused,
       residentBytes: unused,
       outliveSignals: unused,

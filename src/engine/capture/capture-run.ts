@@ -151,10 +151,15 @@ export class CaptureRun {
     return still;
   }
 
-  /** `paused`: an application can be had to hold still. False when the bounds of passes or of time are reached. What a second pass must prove has that one whatever the bounds. */
-  mayPassAgain(paused: boolean): boolean {
+  /** Whether what was seen of a volume so far is a watcher's word that may come too late, and a walk has to show it. */
+  get mayBeLate(): boolean {
+    return this.#volumes.some(({ watch }) => watch?.mayBeLate === true);
+  }
+
+  /** `must`: there is a reason beyond the bounds. False when the bounds of passes or of time are reached. What a second pass must prove has that one whatever the bounds. */
+  mayPassAgain(must: boolean): boolean {
     const { quiesced, databaseLocks, convergeMsMax, extraPassesMax } = this.#settings;
-    if (this.#pass === 1 && (paused || quiesced || databaseLocks !== undefined)) return true;
+    if (must || (this.#pass === 1 && (quiesced || databaseLocks !== undefined))) return true;
     const late = this.#ports.clock.monotonicMs() - this.#started > convergeMsMax;
     return !late && this.#pass <= extraPassesMax;
   }
@@ -471,7 +476,7 @@ export class CaptureRun {
     if (base?.kind !== 'CHECKPOINT' || base.consistency === undefined) return false;
     const before = this.#base?.volumes ?? [];
     // Where a watcher may be late, only a walk can say that nothing moved.
-    if (this.#volumes.some(({ watch }) => watch?.mayBeLate === true)) return false;
+    if (this.mayBeLate) return false;
     return (
       atLeast(base.consistency, consistency) &&
       before.length === this.#volumes.length + this.#carried.length &&
