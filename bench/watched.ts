@@ -39,6 +39,7 @@ if (!existsSync(done)) {
 
 const private_ = mkdtempSync(join(directory, 'run-'));
 try {
+  mkdirSync(join(private_, 'store'));
   const pod = await Pod.start({
     files: chooseFileTree().tree,
     clock: systemClock,

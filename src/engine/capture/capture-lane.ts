@@ -185,7 +185,9 @@ export class ReadJobRunner {
    */
   run(job: Uint8Array, target: ChunkTarget): Uint8Array {
     const r = new ByteReader(job, 'lane job');
-    invariant(r.u8() === laneJobKind.read, 'a read job');
+    const kind = r.u8();
+    invariant(kind === laneJobKind.read || kind === laneJobKind.readForWatch, 'a read job');
+    this.#names.findsWriters = kind === laneJobKind.readForWatch;
     const reply = this.#reply;
     reply.reset();
     for (let count = r.varint(); count > 0; count--) {
@@ -233,7 +235,7 @@ export function createCaptureLane(
   );
   return {
     run(job: LaneJob): LaneReply {
-      if (job.bytes[0] === laneJobKind.read) return { bytes: runner.run(job.bytes, packs) };
+      if (job.bytes[0] !== laneJobKind.finish) return { bytes: runner.run(job.bytes, packs) };
       const r = new ByteReader(job.bytes, 'lane job');
       invariant(r.u8() === laneJobKind.finish, 'a known lane job');
       const finished: FinishedLane = { packs: packs.finish(r.varint()), references: packs.references.list() };

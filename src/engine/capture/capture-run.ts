@@ -324,6 +324,8 @@ export class CaptureRun {
     const nextFile = this.#newCacheFile(source);
     const next = cache === undefined ? undefined : new ScanCacheWriter(cache, nextFile, previous?.source);
     const memory = watch === undefined ? undefined : new VolumeMemory();
+    // What is not read now is not asked for its writers either.
+    for (const name of volume.memory?.held ?? []) memory?.held.add(name);
     const onMoved = previous === undefined ? undefined : watch?.listen(volume.memory);
     const editor = this.#editorOf(volume);
     try {

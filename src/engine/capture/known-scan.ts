@@ -95,6 +95,7 @@ interface Before {
   readonly entry: DeltaEntry | undefined;
   readonly dirty: boolean;
   readonly skipped: boolean;
+  readonly held: boolean;
 }
 
 type PlannedOperation =
@@ -375,22 +376,27 @@ class Plan {
     }
     const before = new Map<string, Before>();
     for (const name of this.#looks.names()) {
-      const { dirty, skipped, delta } = memory;
-      before.set(name, { entry: delta.get(name), dirty: dirty.has(name), skipped: skipped.has(name) });
+      const { dirty, skipped, held, delta } = memory;
+      before.set(name, {
+        entry: delta.get(name),
+        dirty: dirty.has(name),
+        skipped: skipped.has(name),
+        held: held.has(name),
+      });
       memory.forget(name);
     }
     memory.forgetBelow(this.#looks.voided);
     for (const name of this.#looks.sorted()) {
       if (isBelowOne(name, this.#closed)) continue;
       const look = this.#looks.get(name) as Look;
-      const { entry, dirty, skipped } = before.get(name) as Before;
-      if (look.stat === undefined) await this.#gone(name, entry, skipped);
-      else await this.#present(name, look, look.stat, entry, dirty);
+      const known = before.get(name) as Before;
+      if (look.stat === undefined) await this.#gone(name, known);
+      else await this.#present(name, look, look.stat, known);
     }
     return this.#operations;
   }
 
-  async #gone(name: string, before: DeltaEntry | undefined, skipped: boolean): Promise<void> {
+  async #gone(name: string, { entry: before, skipped }: Before): Promise<void> {
     this.#closed.add(name);
     const gone = { stat: undefined, whole: false, tag: undefined };
     if (before !== undefined) this.#remember(name, gone);
@@ -417,13 +423,7 @@ class Plan {
     this.#request.memory.delta.set(name, entry);
   }
 
-  async #present(
-    name: string,
-    look: Look,
-    stat: Uint8Array,
-    before: DeltaEntry | undefined,
-    dirty: boolean,
-  ): Promise<void> {
+  async #present(name: string, look: Look, stat: Uint8Array, { entry: before, dirty, held }: Before): Promise<void> {
     const { selection, memory, freshFromMs, keepVolatile } = this.#request;
     const { onSkip, onVolatile, totals } = this.#listener;
     const key = keyOfText(name);
@@ -461,6 +461,8 @@ class Plan {
     this.#remember(name, { stat, whole, tag });
     const leaves = !isDirectory && (await this.#wasDirectory(name, before));
     if (type === fileType.regular) totals.files++;
+    // When it is read that is asked anew.
+    if (held && type === fileType.regular) memory.hold(key, true);
     if (first !== undefined) {
       if (changed || dirty || this.#groupsRead.has(group)) {
         this.#operations.push({ kind: 'hardlink', key, target: first, group, position: nowhere, changed });

@@ -1,7 +1,7 @@
 /**
  * What the coordinator asks of a capture lane and what it answers, as bytes: no object per file crosses a thread.
  *
- * Job: u8 kind. `read`: varint count, then per item: varint directory descriptor, blob name, u8 zero (so that the name can be
+ * Job: u8 kind. `read`, and `readForWatch`, which also tells of each file whether it may have a writer: varint count, then per item: varint directory descriptor, blob name, u8 zero (so that the name can be
  * used in place), u8 trust flags, 64 stat bytes, hints (varint count, then per hint: 32 B id, varint bytes, place),
  * node hints (the same, for chunk-list nodes). `finish`: varint slot that the following packs belong to.
  */
@@ -9,7 +9,7 @@ import { type ByteReader, ByteWriter } from '../model/bytes.ts';
 import type { Place } from '../model/entry.ts';
 import { readPlace, writePlace } from '../format/place-codec.ts';
 
-export const laneJobKind = { read: 1, finish: 2 } as const;
+export const laneJobKind = { read: 1, finish: 2, readForWatch: 3 } as const;
 
 export const statBytes = 64;
 
@@ -31,7 +31,12 @@ export interface ReadItem {
 
 export class ReadJobWriter {
   readonly #writer: ByteWriter = new ByteWriter(64 * 1024);
+  readonly #kind: number;
   #count = 0;
+
+  constructor(kind: typeof laneJobKind.read | typeof laneJobKind.readForWatch = laneJobKind.read) {
+    this.#kind = kind;
+  }
 
   get count(): number {
     return this.#count;
@@ -50,7 +55,7 @@ export class ReadJobWriter {
 
   take(): Uint8Array {
     const head = new ByteWriter(16);
-    head.u8(laneJobKind.read);
+    head.u8(this.#kind);
     head.varint(this.#count);
     head.raw(this.#writer.view());
     this.#writer.reset();
@@ -87,4 +92,6 @@ export const readFlag = {
   fuzzy: 2,
   /** A writer or a writable mapping may exist and stats cannot tell: read again in every pass. */
   mapped: 4,
+  /** A writer may exist, and stats can tell what it does, but no event need come of it. Only in answers to `readForWatch`. */
+  writer: 8,
 } as const;

@@ -46,6 +46,8 @@ export class NameReader {
   readonly #content: ContentReader;
   readonly #before: Uint8Array = new Uint8Array(statBytes);
   readonly #after: Uint8Array = new Uint8Array(statBytes);
+  /** Whether answers tell which files may have a writer. */
+  findsWriters = false;
   #newBytes = 0;
 
   constructor(files: FileTreeReader, keys: DomainKeys, session: SessionIndex, content: ContentReader) {
@@ -100,7 +102,9 @@ export class NameReader {
         files.statInto(file, before, 0);
         const stat = readStat(viewOf(before), 0);
         if ((stat.mode & fileTypeMask) !== fileType.regular) return changedType;
-        if (!flushed && files.mayHaveWriter(file)) flags |= readFlag.mapped;
+        if ((!flushed || this.findsWriters) && files.mayHaveWriter(file)) {
+          flags |= flushed ? readFlag.writer : readFlag.mapped;
+        }
         const content = this.#content.read(file, stat.size, target, hints, nodeHints);
         this.#newBytes += content.newBytes;
         const xattrs = this.#xattrs(files.xattrs(file), hints, target);

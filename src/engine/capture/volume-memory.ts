@@ -10,6 +10,8 @@ import { keyText } from '../model/rel-path.ts';
 import { ScanDelta } from '../tree/scan-delta.ts';
 
 const namesMax = 65_536;
+/** Files in use. Where no lease can be had every file may be: then these are some of them, and walks find the rest. */
+const heldMax = 4096;
 
 /** A file with several names. */
 export interface LinkGroup {
@@ -28,6 +30,8 @@ export class VolumeMemory {
   readonly skipped: Map<string, SkipReason>;
   /** Wal-indexes. */
   readonly volatile: Set<string>;
+  /** Files that may have had a writer when they were read: a mapping writes without an event, and moves the stat. */
+  readonly held: Set<string>;
   readonly groups: Map<string, LinkGroup>;
   readonly #groupOf: Map<string, string>;
 
@@ -37,6 +41,7 @@ export class VolumeMemory {
     this.dirty = new Set(from?.dirty);
     this.skipped = new Map(from?.skipped);
     this.volatile = new Set(from?.volatile);
+    this.held = new Set(from?.held);
     this.groups = new Map();
     for (const [id, { names, nlink }] of from?.groups ?? []) this.groups.set(id, { names: new Set(names), nlink });
     this.#groupOf = new Map(from === undefined ? [] : from.#groupOf);
@@ -58,6 +63,12 @@ export class VolumeMemory {
 
   markVolatile(key: Uint8Array): void {
     if (this.volatile.size <= namesMax) this.volatile.add(keyText(key));
+  }
+
+  /** After a file was read: whether it may have a writer. */
+  hold(key: Uint8Array, mayHaveWriter: boolean): void {
+    if (!mayHaveWriter) this.held.delete(keyText(key));
+    else if (this.held.size < heldMax) this.held.add(keyText(key));
   }
 
   link(key: Uint8Array | string, id: string, nlink: number): void {
@@ -87,13 +98,14 @@ export class VolumeMemory {
     this.dirty.delete(name);
     this.skipped.delete(name);
     this.volatile.delete(name);
+    this.held.delete(name);
     this.#unlink(name);
   }
 
   /** Nothing is known of what is below these directories. */
   forgetBelow(directories: ReadonlySet<string>): void {
     if (directories.size === 0) return;
-    for (const names of [this.dirty, this.skipped, this.volatile, this.#groupOf]) {
+    for (const names of [this.dirty, this.skipped, this.volatile, this.held, this.#groupOf]) {
       for (const name of names.keys()) if (isBelowOne(name, directories)) this.forget(name);
     }
     const { entries } = this.delta;
@@ -104,6 +116,7 @@ export class VolumeMemory {
   *always(): Generator<string> {
     yield* this.dirty;
     yield* this.volatile;
+    yield* this.held;
     for (const { names, nlink } of this.groups.values()) if (names.size < nlink) yield* names;
   }
 

@@ -17,7 +17,7 @@ import { loadPaths } from '../tree/load-paths.ts';
 import type { NodeSource } from '../tree/node-access.ts';
 import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
-import { ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
+import { laneJobKind, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
 import { BaseMerge } from './base-merge.ts';
 import { hintsFor } from './base-hints.ts';
 import { NameTally } from '../model/name-tally.ts';
@@ -150,7 +150,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
 
   const readsAll = request.previous === undefined && request.known === undefined;
   const merge = readsAll && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
-  const job = new ReadJobWriter();
+  const job = new ReadJobWriter(memory === undefined ? laneJobKind.read : laneJobKind.readForWatch);
   const madeValue = new ByteWriter(512);
   const madePlacement = new ByteWriter(16);
 
@@ -175,7 +175,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     if (operation.changed && group === '') request.onMoved?.(key);
     if (doubtful && status === readStatus.stored) unproven.add(key);
     if (moves || (doubtful && status === readStatus.stored)) unsettled.add(key);
-    if (flags !== 0) markDirty(operation);
+    if ((flags & ~readFlag.writer) !== 0) markDirty(operation);
+    memory?.hold(key, (flags & readFlag.writer) !== 0);
     if (status === readStatus.stored) {
       const value = r.blob();
       const placement = r.blob();

@@ -338,6 +338,38 @@ test('an audit walks everything and counts what the watcher has not told of', as
   expect(world.source.size).toEqual({ entries: 559, directories: 121 });
 });
 
+describe('writes through a mapping, of which there is no event,', () => {
+  test('are seen in a file that was in use when it was read', async () => {
+    const world = await watching(fillSome);
+    const mapping = world.disk.openMapping('d5/f5');
+    world.disk.chmod('d5/f5', 0o600);
+    world.clock.ms += 60_000;
+    expect((await world.pod.capture({ watched: world.watched })).volumes[0]?.scan).toBe('known');
+    for (const content of ['A', 'B', 'C']) {
+      // A walk keeps in mind what it does not read.
+      if (content === 'C') await world.pod.capture({ watched: world.watched, audit: true });
+      world.clock.ms += 60_000;
+      mapping.write(0, content);
+      world.clock.ms += 60_000;
+      const outcome = await world.pod.capture({ watched: world.watched });
+      expect(outcome.volumes[0]?.scan).toBe('known');
+      expect(toHex(outcome.root)).toBe(await freshRoot(world));
+    }
+    mapping.close();
+  });
+
+  test('are seen at the end of the mapping where nobody knew of it', async () => {
+    const world = await watching(fillSome);
+    const mapping = world.disk.openMapping('d5/f5');
+    mapping.write(0, 'X');
+    mapping.close();
+    world.clock.ms += 60_000;
+    const outcome = await world.pod.capture({ watched: world.watched });
+    expect(outcome.volumes[0]?.scan).toBe('known');
+    expect(toHex(outcome.root)).toBe(await freshRoot(world));
+  });
+});
+
 test('what is left out stays left out and is told again, and wal-indexes keep their part', async () => {
   const exclude = ['d3/**', '*.tmp'];
   const world = await watching(fillSome, { exclude });
