@@ -1,7 +1,7 @@
 /**
  * A steady checkpoint of an agent: few changes among many files, with a watcher that tells which.
  *
- *     npm run build && node bench/watched.ts DIRECTORY [FILES] [ROUNDS]
+ *     node bench/watched.ts DIRECTORY [FILES] [ROUNDS]
  *
  * Makes FILES small files in directories of 1000 below DIRECTORY, when they are not there yet, captures them once and once more (by then
  * the watcher is set), and then measures ROUNDS captures, each after 10 changes, against a store in a directory. Beside each stands

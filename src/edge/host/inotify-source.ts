@@ -116,6 +116,8 @@ export class InotifySource implements ChangeSource {
 
   async close(): Promise<void> {
     process.off('exit', this.#onProcessExit);
+    // Else a process with nothing else to do would end before the thread has.
+    if (!this.#gone) this.#worker.ref();
     this.#end();
     await this.#exited;
   }

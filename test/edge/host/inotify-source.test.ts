@@ -159,12 +159,17 @@ test('a process ends although its watcher sleeps', () => {
     const source = await InotifySource.start(${JSON.stringify(volume)});
     await source.take();
     console.log('watching');
-    if (process.argv[2] === 'exit') process.exit(3);`;
+    if (process.argv[2] === 'exit') process.exit(3);
+    if (process.argv[2] === 'close') {
+      await source.close();
+      console.log('closed');
+    }`;
   const script = join(scratch, 'script.mjs');
   writeFileSync(script, code);
   const run = (...args: string[]): string =>
     execFileSync(process.execPath, [script, ...args], { encoding: 'utf8', timeout: 20_000 });
   expect(run()).toBe('watching\n');
+  expect(run('close')).toBe('watching\nclosed\n');
   expect(() => run('exit')).toThrow(expect.objectContaining({ status: 3, stdout: 'watching\n' }));
 }, 60_000);
 
