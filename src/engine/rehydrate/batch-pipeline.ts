@@ -20,8 +20,8 @@ export interface PipelineOptions<Item extends BatchItem> {
   readonly onReply: (batch: Batch<Item>, reply: JobReply) => void;
 }
 
-/** What the window begins with, for each lane: the range it works on and the next one. */
-const windowBytesPerLane: number = 2 * rangeBytesMax;
+/** What the window begins with, for each lane: the range it works on and half of the next one. */
+const windowBytesPerLane: number = 1.5 * rangeBytesMax;
 const batchesMax = 64;
 
 export class BatchPipeline<Item extends BatchItem> {

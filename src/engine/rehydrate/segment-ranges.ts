@@ -3,14 +3,14 @@
  * one range, the gap included. Where batches follow each other through a pack, a range goes on beyond what is wanted now, and it
  * stays as long as there is room: the next batch finds in it what it needs, the segment at which the last one ended too.
  *
- * Invariants: what is held is counted against the caller's bound, but for a batch that goes alone; only ranges that nobody
+ * Invariants: the memory of what is held is counted against the caller's bound, but for a batch that goes alone; only ranges that nobody
  * uses are given up, and their memory is used again only then.
  */
 import { isHoldfastError } from '../model/errors.ts';
 import type { ObjectReader } from '../ports/object-store.ts';
 import { locationIn, type OpenedPack, type SegmentLocation } from '../tree/pack-directory.ts';
 import type { SegmentBytes } from './restore-job.ts';
-import type { SharedMemory } from './shared-memory.ts';
+import { bytesThatFit, memoryBytes, type SharedMemory } from './shared-memory.ts';
 
 /** A gap below this costs less than another request. */
 const gapBytesMax: number = 1024 * 1024;
@@ -58,7 +58,7 @@ interface HeldRange {
 export interface SegmentClaim {
   readonly wanted: readonly WantedSegment[];
   readonly parts: readonly Part[];
-  /** How much is to be read for it. */
+  /** Memory that is still to be taken for it. */
   readonly bytes: number;
   /** The same with what is read beyond it where there is room. */
   readonly bytesWished: number;
@@ -82,7 +82,7 @@ export class SegmentRanges {
     this.#options = options;
   }
 
-  /** Held now: read, or on its way. */
+  /** Memory of what is held: read, or on its way. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -94,7 +94,6 @@ export class SegmentRanges {
     const parts: Part[] = [];
     const used = new Map<HeldRange, Part>();
     let last: Part | undefined;
-    let bytes = 0;
     for (const i of order) {
       const { key, start, length, pack } = locationOf(wanted, i);
       const end = start + length;
@@ -104,18 +103,20 @@ export class SegmentRanges {
         if (part.members.push(i) === 1) parts.push(part);
         used.set(range, part);
       } else if (last !== undefined && joins(last, pack, key, start, end)) {
-        bytes += Math.max(0, end - last.end);
         last.end = Math.max(last.end, end);
         last.members.push(i);
       } else {
         last = { pack, key, start, end, members: [i], range: undefined };
         parts.push(last);
-        bytes += length;
       }
     }
-    let bytesWished = bytes;
+    let bytes = 0;
+    let bytesWished = 0;
     for (const part of parts) {
-      if (part.range === undefined) bytesWished += Math.max(0, this.#rangeBytes(part) - (part.end - part.start));
+      if (part.range !== undefined) continue;
+      const length = part.end - part.start;
+      bytes += memoryBytes(length);
+      bytesWished += memoryBytes(Math.max(length, this.#rangeBytes(part)));
     }
     return { wanted, parts, bytes, bytesWished };
   }
@@ -133,15 +134,15 @@ export class SegmentRanges {
   read({ wanted, parts, bytes: claimed }: SegmentClaim, bytesMax: number): void {
     const { store, memory, signal } = this.#options;
     let spare = bytesMax - claimed;
-    for (const { uses, start, end } of this.#held) if (uses > 0) spare -= end - start;
+    for (const { uses, memory: used } of this.#held) if (uses > 0) spare -= used.buffer.byteLength;
     for (const part of parts) {
       if (part.range !== undefined || part.pack.bytes !== undefined) continue;
       const { pack, key, start } = part;
       const end = this.#endOf(part, wanted, Math.max(0, spare));
-      spare -= end - part.end;
       const length = end - start;
+      spare -= memoryBytes(length) - memoryBytes(part.end - start);
       // What comes next is likelier to be wanted than what was used once.
-      this.makeRoom(length, bytesMax);
+      this.makeRoom(memoryBytes(length), bytesMax);
       const into = memory.take(length);
       const waiting = signal === undefined ? { into } : { into, signal };
       const bytes = store.getRange(key, start, length, waiting).then((got) => {
@@ -153,7 +154,7 @@ export class SegmentRanges {
       const range: HeldRange = { pack, start, end, memory: into, bytes, uses: 1, dropped: false };
       part.range = range;
       this.#held.add(range);
-      this.#bytes += length;
+      this.#bytes += into.buffer.byteLength;
     }
   }
 
@@ -251,7 +252,7 @@ export class SegmentRanges {
   #endOf(part: Part, wanted: readonly WantedSegment[], spare: number): number {
     const { pack, key, start, end, members } = part;
     const wished = this.#rangeBytes(part);
-    let bytesMax = Math.min(wished, end - start + spare);
+    let bytesMax = Math.min(wished, bytesThatFit(end - start, spare));
     for (const range of this.#held) {
       const isNext = range.pack.name === pack.name && range.pack.key === key && range.start >= end;
       if (isNext) bytesMax = Math.min(bytesMax, range.start - start);
@@ -289,7 +290,7 @@ export class SegmentRanges {
 
   #forget(range: HeldRange): void {
     if (range.uses > 0 || !this.#held.delete(range)) return;
-    this.#bytes -= range.end - range.start;
+    this.#bytes -= range.memory.buffer.byteLength;
     this.#options.memory.give(range.memory);
   }
 }

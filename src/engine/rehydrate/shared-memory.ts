@@ -4,8 +4,19 @@
  * 2.1 GB, half of the main thread's time.
  */
 
-/** Of what is made new; what a store has little of must not take much. */
-const sizes: readonly number[] = [64 * 1024, 1024 * 1024, 4 * 1024 * 1024];
+/** The memory that is made; few sizes, so that what one range leaves fits the next. */
+const sizes: readonly number[] = [256 * 1024, 1024 * 1024, 4 * 1024 * 1024];
+
+/** What a range of so many bytes takes. */
+export function memoryBytes(bytes: number): number {
+  return sizes.find((size) => bytes <= size) ?? bytes;
+}
+
+/** How long a range of so many bytes may become when its memory may grow by `spareBytes`. */
+export function bytesThatFit(bytes: number, spareBytes: number): number {
+  const most = memoryBytes(bytes) + spareBytes;
+  return Math.max(memoryBytes(bytes), sizes.findLast((size) => size <= most) ?? 0);
+}
 
 export class SharedMemory {
   /** The one given back last comes last: it is the likeliest to be resident. */
@@ -13,14 +24,10 @@ export class SharedMemory {
 
   /** So many bytes, of any content, until they are given back. */
   take(bytes: number): Uint8Array {
-    const size = sizes.find((each) => bytes <= each) ?? bytes;
-    for (let i = this.#free.length - 1; i >= 0; i--) {
-      const memory = this.#free[i] as SharedArrayBuffer;
-      if (memory.byteLength !== size) continue;
-      this.#free.splice(i, 1);
-      return new Uint8Array(memory, 0, bytes);
-    }
-    return new Uint8Array(new SharedArrayBuffer(size), 0, bytes);
+    const size = memoryBytes(bytes);
+    const at = this.#free.findLastIndex(({ byteLength }) => byteLength === size);
+    const [memory = new SharedArrayBuffer(size)] = at < 0 ? [] : this.#free.splice(at, 1);
+    return new Uint8Array(memory, 0, bytes);
   }
 
   /** Gives back what `take` gave; once, and used no more. */
