@@ -45,7 +45,11 @@ export function containerResources(
     }
     if (limit !== undefined) limits[name] = limit.text;
     // A request of the pod as a whole covers its containers, of which the sum may not be more.
-    if (podLevel !== undefined && request.from !== 'pod') continue;
+    if (podLevel !== undefined && request.from !== 'pod') {
+      // Where a limit stands alone, Kubernetes takes it for the request as well.
+      if (limit !== undefined) requests[name] = '0';
+      continue;
+    }
     if (limit === undefined || amountOf(request.text) <= amountOf(limit.text)) requests[name] = request.text;
     else if (request.from !== 'pod') requests[name] = limit.text;
     else {

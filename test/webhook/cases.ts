@@ -58,7 +58,13 @@ export const cases: readonly Case[] = [
           securityContext: { ...restricted, fsGroup: 2000 },
           containers: [
             containerOf('db', {
-              securityContext: { runAsUser: 70, runAsGroup: 70, seLinuxOptions: { level: 's0:c1,c2' } },
+              securityContext: {
+                runAsUser: 70,
+                runAsGroup: 70,
+                seLinuxOptions: { level: 's0:c1,c2' },
+                allowPrivilegeEscalation: false,
+                capabilities: { drop: ['ALL'] },
+              },
               volumeMounts: [{ name: 'data', mountPath: '/var/lib/db', subPath: 'db' }],
             }),
           ],
@@ -238,7 +244,14 @@ export const cases: readonly Case[] = [
           volumes: [
             data,
             { name: 'tmp', emptyDir: {} },
-            { name: 'scratch', ephemeral: { volumeClaimTemplate: { spec: { accessModes: ['ReadWriteOnce'] } } } },
+            {
+              name: 'scratch',
+              ephemeral: {
+                volumeClaimTemplate: {
+                  spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+                },
+              },
+            },
             { name: 'bucket', csi: { driver: 'inline.example' } },
           ],
           containers: [

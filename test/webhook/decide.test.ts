@@ -196,6 +196,20 @@ describe('resources', () => {
     expect(answerTo(pod).response.warnings?.join()).toMatch(/no sizeLimit/);
   });
 
+  it('of the pod as a whole are not exceeded by a limit that Kubernetes takes for a request', () => {
+    const pod = podOf({
+      annotations: { 'cpu-limit': '1' },
+      spec: {
+        resources: { limits: { cpu: '1' } },
+        containers: [containerOf('app', { resources: { requests: { cpu: '900m' } } })],
+      },
+    });
+    expect(injectionOf(pod).resources.agent).toEqual({
+      requests: { cpu: '0', memory: '128Mi' },
+      limits: { cpu: '1' },
+    });
+  });
+
   it('stay Burstable with a pod that is', () => {
     const mixed = podOf({
       spec: {

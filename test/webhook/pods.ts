@@ -46,6 +46,8 @@ export function podOf({
       ...metadata,
     },
     spec: {
+      // As the API server has filled it in before.
+      serviceAccountName: 'default',
       containers: [containerOf('app')],
       volumes: [{ name: 'data', emptyDir: {} }],
       securityContext: { runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000 },

@@ -31,6 +31,14 @@ const quantities = fc.record(
   { requiredKeys: [] },
 );
 const resources = fc.record({ requests: quantities, limits: quantities }, { requiredKeys: [] });
+/** That the API server takes, of each QoS class. */
+const ordinaryResources: fc.Arbitrary<Json> = fc.constantFrom<Json>(
+  {},
+  { requests: { cpu: '250m', memory: '64Mi' } },
+  { requests: { cpu: '250m', memory: '64Mi' }, limits: { memory: '1Gi' } },
+  { requests: { cpu: '250m', memory: '64Mi' }, limits: { cpu: '250m', memory: '64Mi' } },
+  { limits: { cpu: '1', memory: '1Gi', 'ephemeral-storage': '1Gi' } },
+);
 const securityContext = fc.record(
   { runAsUser: id, runAsGroup: id, runAsNonRoot: fc.boolean(), seLinuxOptions: fc.constant({ level: 's0:c1' }) },
   { requiredKeys: [] },
@@ -75,7 +83,7 @@ function containers(prefix: string, countMax: number, wild = true): fc.Arbitrary
       volumeMounts: perhaps(
         fc.uniqueArray(wild ? mount : ordinaryMount, { maxLength: 3, selector: ({ mountPath }) => mountPath }),
       ),
-      resources: perhaps(resources),
+      resources: wild ? mostly(resources) : ordinaryResources,
       securityContext: perhaps(securityContext),
     },
     { requiredKeys: ['image'] },
@@ -86,7 +94,7 @@ function containers(prefix: string, countMax: number, wild = true): fc.Arbitrary
     { weight: wild ? 1 : 0, arbitrary: fc.constantFrom(rehydrateContainer, agentContainer) },
   );
   return fc
-    .array(fc.tuple(name, parts), { maxLength: countMax })
+    .array(fc.tuple(name, parts), { minLength: wild || prefix === 'i' ? 0 : 1, maxLength: countMax })
     .map((list) => [...new Map(list.map(([each, more]) => [each, { name: each, ...more } as Json])).values()]);
 }
 
@@ -219,7 +227,15 @@ const plausiblePod = fc
           ),
         ownerReferences: ownerKind
           .filter((kind) => kind !== 'TaskRun')
-          .map((kind) => [{ kind, name: kind === 'StatefulSet' ? 'web' : 'web-abc', controller: true }]),
+          .map((kind) => [
+            {
+              apiVersion: 'apps/v1',
+              kind,
+              name: kind === 'StatefulSet' ? 'web' : 'web-abc',
+              uid: '1b7f',
+              controller: true,
+            },
+          ]),
       },
       { requiredKeys: ['name', 'labels', 'annotations'] },
     ),
@@ -234,11 +250,23 @@ const plausiblePod = fc
               { emptyDir: { medium: 'Memory', sizeLimit: '64Mi' } },
               { csi: { driver: 'd' } },
             ),
-            fc.constantFrom({ ephemeral: { volumeClaimTemplate: { spec: {} } } }, { emptyDir: { sizeLimit: '1Gi' } }),
+            fc.constantFrom(
+              {
+                ephemeral: {
+                  volumeClaimTemplate: {
+                    spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+                  },
+                },
+              },
+              { emptyDir: { sizeLimit: '1Gi' } },
+            ),
           )
           .map(([data, cache]) => [
             { name: 'tmp', emptyDir: {} },
-            { name: 'aws-iam-token', projected: { sources: [] } },
+            {
+              name: 'aws-iam-token',
+              projected: { sources: [{ serviceAccountToken: { audience: 'sts.amazonaws.com', path: 'token' } }] },
+            },
             { name: 'data', ...data },
             { name: 'index', configMap: { name: 'x' } },
             { name: 'cache', ...cache },
