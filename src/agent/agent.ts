@@ -125,6 +125,8 @@ class AgentRun {
     let failures = 0;
     let notBeforeMs = 0;
     let reason: CheckpointReason | undefined = 'start';
+    // An agent that is killed in its first capture leaves what it knew as well.
+    await this.#save();
     while (!terminated.aborted) {
       state.enter(control.draining ? 'draining' : 'running');
       if (reason !== undefined) {
