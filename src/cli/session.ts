@@ -7,7 +7,7 @@ import { readEarly } from '../engine/lineage/early-reads.ts';
 import type { CommitBase } from '../engine/lineage/lineage-writer.ts';
 import type { LineageLog } from '../engine/lineage/log.ts';
 import { openLog } from '../engine/lineage/open-log.ts';
-import { type DomainAccess, domainOf, openRepository, type Repository } from '../engine/lineage/repository.ts';
+import { type DomainAccess, openRepository, type Repository } from '../engine/lineage/repository.ts';
 import { type CheckpointSelector, parseSelector, resolveCheckpoint } from '../engine/lineage/resolve.ts';
 import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { type LineageName, toLineageName } from '../engine/model/ids.ts';
@@ -29,7 +29,8 @@ export async function keyRingOf(host: Host, parsed: Parsed): Promise<KeyRing | u
   } catch (error) {
     // The Secret of a pod is mounted where it exists, and the pod starts without it so that this can be said.
     if (path !== grantFile || !isHoldfastError(error, 'E_KEY_MISSING')) throw error;
-    const workload = domainOf(toLineageName(parsed.required('lineage')));
+    // In a pod a lineage is CLUSTER/NAMESPACE/KIND/NAME, with the slot behind it where that is known.
+    const workload = toLineageName(parsed.required('lineage')).split('/').slice(0, 4).join('/');
     throw new HoldfastError('E_KEY_MISSING', `the keys of ${workload} are not in this namespace: ${error.message}`, {
       cause: error,
       remedy: `Whoever has the repository key grants them, then the pod is made anew: holdfast keys grant --workload ${workload} | kubectl apply -f -`,

@@ -43,6 +43,7 @@ export interface AnnotationValues {
   readonly lineage: WorkloadName;
   readonly slot: string;
   readonly slots: 'claim' | 'seed' | 'refuse';
+  readonly replicas: number;
   readonly 'when-held': 'take' | 'fork';
   readonly 'handoff-wait': number;
   readonly 'on-first-boot': NoDataPolicy;
@@ -152,10 +153,16 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
   },
   slots: {
     parse: oneOf('claim', 'seed', 'refuse'),
-    form: '`refuse`; not yet `claim` or `seed`',
-    example: 'refuse',
+    form: '`refuse` or `claim`; not yet `seed`',
+    example: 'claim',
     otherwise: 'refuse',
-    help: 'Pods of a Deployment have no identity. `refuse`: they share slot 0, and a second pod waits for the first one to end. Not yet: `claim`, numbered slots, where each new pod inherits exactly one predecessor; `seed`, where all start from the newest checkpoint of slot 0, and none of them writes it.',
+    help: 'Pods of a Deployment have no identity. `refuse`: they share slot 0, and a second pod waits for the first one to end. `claim`: numbered slots, as many as `replicas` says, and each new pod inherits exactly one predecessor. Not yet: `seed`, where all start from the newest checkpoint of slot 0, and none of them writes it.',
+  },
+  replicas: {
+    parse: integer(1, 1000),
+    form: 'a whole number from 1 to 1000',
+    example: '3',
+    help: 'With `slots: claim`: how many slots there are, as many as the Deployment has replicas.',
   },
   'when-held': {
     parse: oneOf('take', 'fork'),

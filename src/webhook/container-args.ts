@@ -22,6 +22,8 @@ function option(name: string, text: string | undefined): readonly string[] {
 }
 
 function lineageArgument({ workload, slot }: Lineage): string {
+  // The slots of replicas lie below the name of their workload.
+  if (slot.by === 'claimed') return literal(workload);
   return `${literal(workload)}/${slot.by === 'node' ? '$(HOLDFAST_NODE_NAME)' : literal(slot.slot)}`;
 }
 
@@ -47,9 +49,10 @@ function sizeLimits({ volumes }: Injection): readonly string[] {
 }
 
 export function rehydrateArgs(injection: Injection, { service }: WebhookSettings): readonly string[] {
-  const { noData, handoffWait, volumes } = injection;
+  const { noData, handoffWait, volumes, lineage } = injection;
   return [
     ...commonArgs(injection),
+    ...(lineage.slot.by === 'claimed' ? ['--slots', 'claim', '--replicas', String(lineage.slot.replicas)] : []),
     ...option('service', service?.url),
     ...option('service-token-file', service && serviceTokenFile),
     ...option('service-ca-file', service?.caConfigMap && serviceCaFile),

@@ -67,8 +67,14 @@ export interface Lineage {
   readonly slot: LineageSlot;
 }
 
-/** fixed: known now. node: the name of the node, known when the pod runs. shared: the one slot of pods that have no identity. */
-export type LineageSlot = { readonly by: 'fixed' | 'shared'; readonly slot: string } | { readonly by: 'node' };
+/**
+ * fixed: known now. node: the name of the node, known when the pod runs. shared: the one slot of pods that have no identity.
+ * claimed: one of `replicas`, chosen when the pod runs.
+ */
+export type LineageSlot =
+  | { readonly by: 'fixed' | 'shared'; readonly slot: string }
+  | { readonly by: 'node' }
+  | { readonly by: 'claimed'; readonly replicas: number };
 
 export interface KeptVolume {
   readonly name: VolumeName;

@@ -26,20 +26,12 @@ export function lineageOf(
   const known = 'reason' in owned ? undefined : owned;
   const { kind, name } = chosen?.value ?? (known as Owned);
   const ownSlot = effective.find('slot');
-  const slot: LineageSlot =
-    ownSlot !== undefined ? { by: 'fixed', slot: ownSlot.value } : (known?.slot ?? { by: 'shared', slot: '0' });
-  const mode = effective.find('slots');
-  if (slot.by === 'shared' && mode !== undefined && mode.value !== 'refuse') {
-    return {
-      annotation: `${annotationPrefix}slots`,
-      value: mode.text,
-      reason: 'pods cannot choose among slots in this version',
-      remedy: 'Leave it out, and run one replica; or use a StatefulSet, whose pods have a number each.',
-    };
-  }
+  const slot: LineageSlot | Refusal =
+    ownSlot !== undefined ? { by: 'fixed', slot: ownSlot.value } : (known?.slot ?? amongReplicas(effective));
+  if ('remedy' in slot) return slot;
   const workload = `${place.cluster}/${place.namespace}/${kind}/${name}`;
   // Names of nodes are the longest that can come behind it.
-  const longest = slot.by === 'node' ? 'n'.repeat(253) : slot.slot;
+  const longest = slot.by === 'node' ? 'n'.repeat(253) : slot.by === 'claimed' ? '999' : slot.slot;
   if (!isWorkloadName({ kind, name }) || !isLineageName(`${workload}/${longest}`)) {
     return {
       annotation: chosen === undefined ? 'metadata.ownerReferences' : `${annotationPrefix}lineage`,
@@ -49,6 +41,29 @@ export function lineageOf(
     };
   }
   return { workload, kind, name, slot };
+}
+
+/** The slot of a pod that its owner gives no identity. */
+function amongReplicas(effective: EffectiveAnnotations): LineageSlot | Refusal {
+  const mode = effective.find('slots');
+  if (mode === undefined || mode.value === 'refuse') return { by: 'shared', slot: '0' };
+  const annotation = `${annotationPrefix}slots`;
+  if (mode.value === 'seed') {
+    return {
+      annotation,
+      value: mode.text,
+      reason: 'pods that only begin from a checkpoint are not supported in this version',
+      remedy: 'Leave it out, or use "claim".',
+    };
+  }
+  const replicas = effective.find('replicas');
+  if (replicas !== undefined) return { by: 'claimed', replicas: replicas.value };
+  return {
+    annotation,
+    value: mode.text,
+    reason: 'it is not said how many slots there are',
+    remedy: `Say it, as many as there are replicas: ${annotationPrefix}replicas: "3".`,
+  };
 }
 
 function isLineageName(text: string): boolean {

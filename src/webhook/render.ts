@@ -105,7 +105,7 @@ function statusText(injection: Injection, warnings: readonly string[]): string {
   const { lineage, volumes, store, schedule, identity, image, origins } = injection;
   return JSON.stringify({
     version: 1,
-    lineage: lineage.slot.by === 'node' ? lineage.workload : `${lineage.workload}/${lineage.slot.slot}`,
+    lineage: 'slot' in lineage.slot ? `${lineage.workload}/${lineage.slot.slot}` : lineage.workload,
     slot: lineage.slot.by,
     volumes: volumes.map(({ name }) => name),
     store: store.name,

@@ -89,9 +89,13 @@ describe('the keys of one workload', () => {
   });
 
   it('are asked for by a pod that lacks them, with the command', async () => {
-    const error = await work.error(['ls'], { env: { ...granted, HOLDFAST_KEY_FILE: keyFile } });
-    expect(error).toMatchObject({ code: 'E_KEY_MISSING' });
-    expect(error['remedy']).toContain(`holdfast keys grant --workload ${workload} | kubectl apply -f -`);
+    // With a slot, and without one where it is claimed when the pod runs.
+    for (const lineage of [`${workload}/0`, workload]) {
+      const env = { ...granted, HOLDFAST_KEY_FILE: keyFile, HOLDFAST_LINEAGE: lineage };
+      const error = await work.error(['ls'], { env });
+      expect(error).toMatchObject({ code: 'E_KEY_MISSING' });
+      expect(error['remedy']).toContain(`holdfast keys grant --workload ${workload} | kubectl apply -f -`);
+    }
   });
 
   it.each([

@@ -463,10 +463,20 @@ export const cases: readonly Case[] = [
     ),
   },
   {
+    name: 'replicas',
+    about: 'Three replicas claim numbered slots when they run.',
+    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'claim', replicas: '3' } })),
+  },
+  {
+    name: 'refused-replicas',
+    about: 'Slots are claimed, and nobody says how many there are.',
+    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'claim' } })),
+  },
+  {
     name: 'refused-not-yet',
     about: 'What nothing does yet is refused, so that nobody relies on it.',
     review: reviewOf(
-      podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z', slots: 'claim' } }),
+      podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z', slots: 'seed' } }),
     ),
   },
   {

@@ -29,10 +29,11 @@ it.each(injected)('what is injected for $name, the commands understand', ({ inje
     expect(command.list('volume')).toEqual(injection.volumes.map(({ name }) => `${name}=/volumes/${name}`));
     // As the kubelet puts it in.
     const lineage = command.required('lineage').replace('$(HOLDFAST_NODE_NAME)', 'node-1.example');
-    expect(toLineageName(lineage).split('/')).toHaveLength(5);
+    expect(toLineageName(lineage).split('/')).toHaveLength(injection.lineage.slot.by === 'claimed' ? 4 : 5);
     expect(command.required('state-dir')).toBe('/run/holdfast');
   }
   expect(agent.required('lineage')).toBe(rehydrate.required('lineage'));
+  if (injection.lineage.slot.by === 'claimed') expect(rehydrate.required('replicas')).toBe('3');
   expect(agent.required('schedule')).toBe(injection.schedule);
 });
 

@@ -108,7 +108,7 @@ function withoutMet(pod: JsonObject): JsonObject {
 describe('the lineage', () => {
   const lineageText = (pod: JsonObject): string => {
     const { workload, slot } = injectionOf(pod).lineage;
-    return `${workload} ${slot.by === 'node' ? 'node' : slot.slot}`;
+    return `${workload} ${'slot' in slot ? slot.slot : slot.by}`;
   };
 
   it.each([
