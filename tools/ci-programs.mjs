@@ -5,9 +5,13 @@ import { spawnSync } from 'node:child_process';
 
 /** Program → Debian package. */
 const programs = {
+  conmon: 'conmon',
   'mkfs.xfs': 'xfsprogs',
+  mmdebstrap: 'mmdebstrap',
   openssl: 'openssl',
   pip3: 'python3-pip',
+  podman: 'podman',
+  runc: 'runc',
   strace: 'strace',
   xfs_io: 'xfsprogs',
 };
