@@ -74,6 +74,26 @@ describe('holdfast doctor of a directory', () => {
     expect(statesOf(wrong)).toMatchObject({ reachable: 'ok', key: 'failed' });
   });
 
+  test('tells of a lineage how new it is, and when it cannot be opened', async () => {
+    fs.mkdirSync(work.at('data'));
+    await work.json(['init']);
+    await work.json(['checkpoint', work.at('data')]);
+    const sound = await work.json(['doctor', '--lineage', 'team/app/0']);
+    expect((sound['findings'] as JsonObject[]).find(({ check }) => check === 'lineage')).toMatchObject({
+      state: 'ok',
+      seen: expect.stringMatching(/^newest record \d+, CHECKPOINT, \S+ s? ?old$/),
+    });
+    const key = work.at('store', 'v1', 'key', 'team_.app', '1');
+    fs.chmodSync(key, 0o600);
+    fs.writeFileSync(key, 'overwritten');
+    const damaged = await work.json(['doctor', '--lineage', 'team/app/0'], { code: 31 });
+    expect((damaged['findings'] as JsonObject[]).find(({ check }) => check === 'lineage')).toMatchObject({
+      state: 'failed',
+      seen: expect.stringContaining('E_DAMAGED'),
+      remedy: expect.stringMatching(/\w/),
+    });
+  });
+
   test('has no policies, and says why and what to do', async () => {
     await work.json(['init']);
     const { policies, notes } = await work.json(['doctor', '--policies']);
@@ -198,6 +218,11 @@ describe.each(installedServers('s3rver'))('an unfenced repository on %s', (name)
     const env = environmentOf(server, freshBucket(), server);
     fs.mkdirSync(work.at('data'));
     expect(await work.error(['init'], { env })).toMatchObject({ code: 'E_UNFENCED' });
+    const tried = await work.json(['doctor', '--encryption', 'none'], {
+      env: { ...env, HOLDFAST_KEY_FILE: '' },
+      code: 31,
+    });
+    expect(statesOf(tried)).toMatchObject({ repository: 'failed', 'create-only': 'failed' });
     const made = await work.run(['init', '--unfenced'], { env });
     expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining('UNFENCED') });
     for (const command of [

@@ -156,6 +156,7 @@ export class Killer {
     const world = this.#world;
     const { lineage, slot, lines, root } = from;
     const target = world.place.at(`${this.#name}-target-${++this.#restores}`);
+    const bulk = join(target, 'bulk');
     const args = ['restore', '--at', String(slot), '--target', target];
     if (this.#restores % 3 === 0) {
       // Over something else, which must be gone in the end.
@@ -166,7 +167,8 @@ export class Killer {
     const contents = contentsOf(lines);
     let ended: Ran | undefined;
     for (let time = 0; time < 3 && ended === undefined; time++) {
-      const once = time === 0 ? (): boolean => existsSync(target) && readdirSync(target).length > 1 : undefined;
+      // Files have begun to come, and more follow; one name may have been there before.
+      const once = time === 0 ? (): boolean => existsSync(bulk) && readdirSync(bulk).length > 1 : undefined;
       const run = await this.#killed('restore', args, lineage, once);
       if (!run.killed) {
         ended = run;

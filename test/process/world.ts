@@ -72,8 +72,7 @@ export class Chance {
   }
 }
 
-/** Of the time that a run takes. */
-const soon = 0.05;
+const soonMsMax = 20;
 
 /** What SQLite writes through a mapping only: its mtime may move while nothing happens. */
 const volatile = /-shm /;
@@ -221,7 +220,7 @@ export class World implements AsyncDisposable {
     const duration = this.#durations.get(kind);
     if (duration === undefined) throw new Error(`no ${kind} has been measured`);
     // A little beyond the end: runs that come to it say how long they take by now.
-    const delayMs = this.chance.next() * duration * (once === undefined ? 1.1 : soon);
+    const delayMs = this.chance.next() * (once === undefined ? duration * 1.1 : soonMsMax);
     let timer: NodeJS.Timeout | undefined;
     let watch: NodeJS.Timeout | undefined;
     const began = performance.now();
