@@ -294,9 +294,9 @@ lineage's name without its last part; its replicas share keys.
 With make the lineage's domain gets its keys before its first checkpoint, which else makes them: writers then need no right to.
 With rotate each domain, or only that of one lineage, gets a new data key: what is written from then on is encrypted with
 it. Nothing is stored anew, and older data keys stay, since what they encrypted needs them. Processes that run already
-go on with the key they know.
+go on with the key they know. Who has read a domain's keys is not shut out by this: store its data in a new lineage.
 With grant the keys of one workload, and no others, are printed as a Secret of Kubernetes for its namespace, where its pods mount it:
-the repository key never comes into a pod. Once more after rotate, since a grant holds the keys that there were. Who has read a domain's keys is not shut out by this: store its data in a new lineage.`,
+the repository key never comes into a pod. Once more after rotate, since a grant holds the keys that there were.`,
     options: [...reading, 'lineage', 'workload'],
     examples: [
       'holdfast keys --store file:/srv/checkpoints --key-file repository.key',
