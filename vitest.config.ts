@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig, type ViteUserConfig } from 'vitest/config';
 import { findServerProgram, serverNames, serversRequired } from './test/servers/server-programs.ts';
 
@@ -14,6 +15,8 @@ const serverIsMissing = serverNames.some((name) => findServerProgram(name) === u
 /** `fast` is what `npm test` runs; `slow` is for what takes many seconds and runs in a phase of its own in `.ci/run`. */
 const config: ViteUserConfig = defineConfig({
   test: {
+    // Files side by side on every core: left to itself, Vitest keeps one of two for its main process, which has little to do.
+    maxWorkers: availableParallelism(),
     passWithNoTests: serverIsMissing && !serversRequired(),
     reporters: ['default', './tools/vitest-counts.ts'],
     projects: [
