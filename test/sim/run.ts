@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Break, breaks, isBreak } from './breaks.ts';
 import { Crash } from './scheduler.ts';
-import { type SimulationResult, type StoreKind, simulate } from './simulation.ts';
+import { type SimulationOptions, type SimulationResult, simulate } from './simulation.ts';
 
 /**
  * `npm run sim -- --seed N [--trace]` runs one world, `--seeds COUNT [--from N]` many, after those of seeds.txt, which failed once.
  * `--break RULE` switches a rule off, and something must be found. The exit status is 1 when something was.
  */
-const usage = `npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--break RULE] [--store port|bucket] [--trace]
+const usage = `npm run sim -- [--seed N] [--seeds COUNT] [--from N] [--break RULE] [--store port|bucket] [--slow-claims] [--trace]
 Rules that can be broken:
 ${Object.entries(breaks)
   .map(([name, what]) => `  ${name.padEnd(14)} ${what}`)
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     from: { type: 'string' },
     break: { type: 'string', multiple: true },
     store: { type: 'string' },
+    'slow-claims': { type: 'boolean' },
     trace: { type: 'boolean' },
     counts: { type: 'boolean' },
     help: { type: 'boolean' },
@@ -45,7 +46,10 @@ if (store !== undefined && store !== 'port' && store !== 'bucket') {
   console.error(usage);
   process.exit(2);
 }
-const chosen: { readonly store?: StoreKind } = store === undefined ? {} : { store };
+const chosen: Pick<SimulationOptions, 'store' | 'slowClaims'> = {
+  ...(store === undefined ? {} : { store }),
+  ...(values['slow-claims'] ? { slowClaims: true } : {}),
+};
 
 let unhandled: unknown;
 process.on('unhandledRejection', (error) => {
@@ -108,5 +112,7 @@ function report(result: SimulationResult, violation: unknown): void {
   if (stack !== undefined) console.log(stack);
   const rules =
     [...broken].map((rule) => ` --break ${rule}`).join('') + (store === undefined ? '' : ` --store ${store}`);
-  console.log(`    again: npm run sim -- --seed ${result.seed}${rules} --trace`);
+  console.log(
+    `    again: npm run sim -- --seed ${result.seed}${rules}${values['slow-claims'] ? ' --slow-claims' : ''} --trace`,
+  );
 }

@@ -50,6 +50,8 @@ export interface SimulationOptions {
   readonly broken?: ReadonlySet<Break>;
   /** Default: by chance, a bucket in two of five worlds. */
   readonly store?: StoreKind;
+  /** Claims at a snail's pace; default by chance, in one of four worlds. */
+  readonly slowClaims?: true;
   readonly onLine?: (line: string) => void;
 }
 
@@ -91,12 +93,12 @@ const compressor: Compressor = await chooseCompressor('zlib');
 const lineage = toLineageName('team/app/0');
 const volumeName = toVolumeName('data');
 
-function profileOf(chance: Chance): Profile {
+function profileOf(chance: Chance, { slowClaims: isSlow }: Pick<SimulationOptions, 'slowClaims'>): Profile {
   const level = chance.pick(['none', 'light', 'light', 'heavy'] as const);
   const scale = { none: 0, light: 0.01, heavy: 0.05 }[level];
-  const wide = chance.happens(0.06);
+  const wide = chance.happens(0.06) && isSlow !== true;
   // Claims at a snail's pace beside a writer and a collector: what lay above the log's head may be trimmed by then.
-  const slowClaims = !wide && chance.happens(0.25);
+  const slowClaims = !wide && (chance.happens(0.25) || isSlow === true);
   return {
     machines: slowClaims ? chance.pick([2, 3]) : chance.pick([1, 2, 2, 2, 3]),
     encrypted: chance.happens(0.3),
@@ -185,10 +187,10 @@ class Simulation {
   #stopping = false;
   #processes = 0;
 
-  constructor({ seed, broken = new Set(), store, onLine }: SimulationOptions) {
+  constructor({ seed, broken = new Set(), store, onLine, ...wanted }: SimulationOptions) {
     this.#seed = seed;
     this.#chance = new Chance(`seed ${seed}`);
-    this.#profile = profileOf(this.#chance.of('profile'));
+    this.#profile = profileOf(this.#chance.of('profile'), wanted);
     this.#scheduler = new Scheduler(this.#chance.of('scheduler'));
     this.#scheduler.onLine = onLine;
     const keys = deriveDomainKeys(this.#chance.of('secret').bytes(32));
