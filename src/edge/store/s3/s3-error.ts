@@ -270,8 +270,9 @@ function retryOf(error: unknown, reason: string, status: number | undefined): Re
   if (reason === 'RequestTimeTooSkewed') return 'skewed';
   // A HEAD has no body to say that it was refused for its time: all that is seen then is that the clocks are minutes apart.
   if (reason === 'HTTP 403' && clockCorrected(error)) return 'skewed';
-  if (status !== undefined) return status === 408 || status >= 500 ? 'transient' : 'final';
+  // Also when the head of an answer has come: what it refuses is in a body that has not.
   if (networkReasons.has(reason)) return 'transient';
+  if (status !== undefined) return status === 408 || status >= 500 ? 'transient' : 'final';
   return 'final';
 }
 

@@ -220,6 +220,18 @@ describe('a request', () => {
     expect([silent.count(), told.count(), near.count()]).toEqual([2, 2, 1]);
   });
 
+  test.each(['TimeoutError', 'TruncatedBody', 'ECONNRESET'])(
+    'is tried again after %s in the body of a refusal: what it refuses has not come',
+    async (name) => {
+      const { policy, request } = make();
+      const refused = failing(1, () => answer(404, name));
+      expect(await policy.run(request, refused.attempt)).toBe('done');
+      const final = failing(1, () => answer(404, 'NoSuchBucket'));
+      await expect(policy.run(request, final.attempt)).rejects.toMatchObject({ name: 'HoldfastError' });
+      expect(final.count()).toBe(1);
+    },
+  );
+
   test('of a store that has never answered is given up after ten seconds, of one that has after the patience', async () => {
     const { clock, policy, request } = make({ patienceMs: 60_000 });
     const { attempt } = failing(1000, () => Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }));
