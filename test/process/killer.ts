@@ -51,8 +51,14 @@ export class Killer {
     this.#name = name;
   }
 
-  async #killed(kind: string, args: readonly string[], lineage: string, once?: () => boolean): Promise<KilledRun> {
-    const run = await this.#world.killed(kind, args, { HOLDFAST_LINEAGE: lineage }, once);
+  async #killed(
+    kind: string,
+    args: readonly string[],
+    lineage: string,
+    once?: () => boolean,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<KilledRun> {
+    const run = await this.#world.killed(kind, args, { HOLDFAST_LINEAGE: lineage, ...env }, once);
     if (run.killed) {
       this.#tally.kills++;
       this.#tally.byKind[kind] = (this.#tally.byKind[kind] ?? 0) + 1;
@@ -156,7 +162,6 @@ export class Killer {
     const world = this.#world;
     const { lineage, slot, lines, root } = from;
     const target = world.place.at(`${this.#name}-target-${++this.#restores}`);
-    const bulk = join(target, 'bulk');
     const args = ['restore', '--at', String(slot), '--target', target];
     if (this.#restores % 3 === 0) {
       // Over something else, which must be gone in the end.
@@ -168,8 +173,8 @@ export class Killer {
     let ended: Ran | undefined;
     for (let time = 0; time < 3 && ended === undefined; time++) {
       // Files have begun to come, and more follow; one name may have been there before.
-      const once = time === 0 ? (): boolean => existsSync(bulk) && readdirSync(bulk).length > 1 : undefined;
-      const run = await this.#killed('restore', args, lineage, once);
+      const once = time === 0 ? (): boolean => filesBelow(target) > 1 : undefined;
+      const run = await this.#killed('restore', args, lineage, once, once === undefined ? {} : world.slowEnv);
       if (!run.killed) {
         ended = run;
         break;
@@ -218,6 +223,17 @@ export class Killer {
       await this.restore(last);
     }
     await world.json(['verify', '--read-data'], { HOLDFAST_LINEAGE: lineage });
+  }
+}
+
+/** Regular files that have a name there by now. */
+function filesBelow(directory: string): number {
+  if (!existsSync(directory)) return 0;
+  try {
+    return readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length;
+  } catch {
+    // A directory went away while it was looked at: the next look is a moment later.
+    return 0;
   }
 }
 

@@ -43,6 +43,8 @@ export interface WorldOptions {
 export interface WorldStore {
   /** What the command line needs to find it. */
   readonly env: Readonly<Record<string, string>>;
+  /** The same store, asked so slowly that what reads it can be met half-way. */
+  readonly slowEnv: Readonly<Record<string, string>>;
   /** Uploads that nobody has ended, of one lineage or of all. */
   leftovers(lineage?: string): Promise<number>;
   /** Parts of uploads that have come so far. */
@@ -246,6 +248,11 @@ export class World implements AsyncDisposable {
       this.#durations.set(kind, performance.now() - began);
     }
     return { ...ran, killed, delayMs };
+  }
+
+  /** For a restore that is to be killed when its first files have come: on a fast store the others come in the same moment. */
+  get slowEnv(): Readonly<Record<string, string>> {
+    return this.#store?.slowEnv ?? {};
   }
 
   /** Becomes true when more of an object than there is now has come to the store, and not yet the whole. */

@@ -61,6 +61,7 @@ export class S3Place implements WorldStore, AsyncDisposable {
   readonly proxy: FaultProxy;
   readonly bucket: string = freshBucket();
   readonly env: Readonly<Record<string, string>>;
+  readonly slowEnv: Readonly<Record<string, string>>;
   /** Faults that were met, by kind. */
   readonly faults: Map<string, number> = new Map();
   readonly #reads = new Deck(forReads, forAny);
@@ -77,6 +78,7 @@ export class S3Place implements WorldStore, AsyncDisposable {
       AWS_SECRET_ACCESS_KEY: secretAccessKey,
       AWS_EC2_METADATA_DISABLED: 'true',
     };
+    this.slowEnv = { HOLDFAST_STORE: `${this.env['HOLDFAST_STORE']}&requests-per-second=6&requests-max=1` };
     const credentials = { accessKeyId, secretAccessKey };
     this.#client = new S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
   }
