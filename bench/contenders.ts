@@ -52,6 +52,12 @@ export interface Contender {
   save(place: Place, source: string): Command;
   /** @param target does not exist, its parent does */
   restore(place: Place, target: string): Command;
+  /** A restore that brings back what the globs match before the rest, and tells when; absent where the program cannot. */
+  readonly restoreFirst?: {
+    command(place: Place, target: string, globs: readonly string[]): Command;
+    /** @returns that moment as a share of the run's wall time, which was measured from outside */
+    share(output: string, wallSeconds: number): number;
+  };
 }
 
 const passphrase = 'correct horse battery staple';
@@ -129,7 +135,33 @@ export function holdfast(
       cwd: place.base,
       env: environment(place),
     }),
+    restoreFirst: {
+      command: (place, target, globs) => ({
+        argv: [
+          program,
+          'restore',
+          ...lineage(place),
+          '--target',
+          target,
+          ...globs.flatMap((glob) => ['--first', glob]),
+        ],
+        cwd: place.base,
+        env: environment(place),
+      }),
+      share: firstShare,
+    },
   };
+}
+
+/** Both moments stand in the output; starting the process and ending it counts too, and lies before the first of them. */
+export function firstShare(output: string, wallSeconds: number): number {
+  const events = output.split('\n').flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : []));
+  const first = events.find(({ event }) => event === 'first-complete');
+  const whole = events.find(({ event }) => event === undefined);
+  if (first === undefined || whole === undefined)
+    throw new Error('the restore did not say when the first were complete');
+  if (!(first.files > 0)) throw new Error('nothing was restored first');
+  return (wallSeconds - (whole.seconds - first.seconds)) / wallSeconds;
 }
 
 /** @throws NotAvailable when restic cannot be had */

@@ -68,6 +68,7 @@ const phaseTitles: Readonly<Record<Phase, string>> = {
   level3: 'first checkpoint, `--level 3`',
   incremental: '10 files changed',
   restore: 'restore',
+  restoreFirst: 'restore, 1 % of it `--first`',
   sqlite: '200 updates, 1000 inserts',
 };
 
@@ -85,6 +86,7 @@ const metricTitles: Readonly<Record<Metric, string>> = {
   storedBytes: 'stored',
   newBytes: 'new bytes',
   writeRequests: 'writing requests',
+  firstShare: 'complete after this share of the whole',
 };
 
 /** Renders the tables and the facts as Markdown. */
@@ -163,6 +165,7 @@ function amount(metric: Metric, value: number | undefined): string {
   if (value === undefined) return 'not available';
   if (metric === 'wallSeconds' || metric === 'cpuSeconds') return `${value.toFixed(2)} s`;
   if (metric === 'writeRequests') return value.toFixed(0);
+  if (metric === 'firstShare') return value.toFixed(2);
   if (metric === 'peakBytes') return `${(value / 2 ** 20).toFixed(0)} MiB`;
   return value < 1e6 ? `${(value / 1e3).toFixed(1)} kB` : `${(value / 1e6).toFixed(1)} MB`;
 }
@@ -195,7 +198,7 @@ interface Group {
 function groupsOf(samples: readonly Sample[]): Group[] {
   const groups: Group[] = [];
   for (const network of networks) {
-    for (const phase of ['first', 'incremental', 'restore', 'sqlite'] as const) {
+    for (const phase of ['first', 'incremental', 'restore', 'restoreFirst', 'sqlite'] as const) {
       for (const set of ['a', 'b', 'c', 'sqlite'] as const) {
         // Level 3 has a phase of its own to be judged, but is a first save like the others.
         const group = samples.filter(

@@ -39,6 +39,8 @@ export interface Figures {
   readonly requests?: RequestCounts;
   /** Those of them that create, change or delete something. */
   readonly writeRequests?: number;
+  /** When what was asked for first was complete, as a share of the run's wall time; of a restore with such files. */
+  readonly firstShare?: number;
 }
 
 export const requestKinds = ['PUT', 'PART', 'BEGIN', 'COMPLETE', 'GET', 'HEAD', 'LIST', 'DELETE'] as const;
@@ -111,6 +113,8 @@ export const rows: readonly Row[] = [
   ratio('b', 'restore', 'peakBytes', { floor: 1.2, must: 1, aim: 0.75 }),
   ratio('c', 'restore', 'wallSeconds', { floor: 0.8 }),
   ratio('c', 'restore', 'peakBytes', { floor: 1.2 }),
+
+  { set: 'a', phase: 'restoreFirst', metric: 'firstShare', judge: 'figure', targets: { must: 0.2, aim: 0.05 } },
 
   ratio('sqlite', 'sqlite', 'newBytes', { floor: 1.05, must: 0.25, aim: 0.12 }),
 ];

@@ -63,6 +63,8 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const warnings = new Warnings();
   warnOfPassed(passed, source, warnings);
   warnOfUnread(source, targets, warnings);
+  const since = (): number => (host.clock.monotonicMs() - started) / 1000;
+  const firsts = new Map<VolumeName, FirstComplete>();
   let outcome: RehydrateOutcome;
   try {
     outcome = await rehydrate(
@@ -112,8 +114,11 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
             bytesTotal,
           }),
         onFirstComplete: (event) => {
+          // As whoever waits for them counts: from the start of the command.
+          const first = { ...event, seconds: since() };
+          firsts.set(event.volume, first);
           progress.pause();
-          sayFirst(host, form, event);
+          sayFirst(host, form, first);
         },
       },
     );
@@ -125,13 +130,13 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
       warnings.add('W_NO_MATCH', `--${option} ${glob} matches nothing`, { option, glob });
     }
   }
-  const seconds = (host.clock.monotonicMs() - started) / 1000;
+  const seconds = since();
   const equal = outcome.rootGot === undefined ? undefined : equalBytes(outcome.rootGot, outcome.rootExpected);
   const incomplete = outcome.incomplete || outcome.volumes.some(({ degraded }) => degraded.length > 0);
   if (form === 'json') {
     const shared = { storedBytes: store.bytesRead(), requests: store.requests(), seconds };
     const json = {
-      ...jsonOf(source, outcome, shared, equal, only),
+      ...jsonOf(source, outcome, firsts, shared, equal, only),
       ...shared,
       compressor: compressor.name,
       fileTree: fileTree.name,
@@ -267,8 +272,14 @@ interface Shared {
   readonly seconds: number;
 }
 
-function volumeJson(source: RestoreSource, volume: RestoredVolume, shared: Shared, only: readonly string[]): object {
-  const { name, rootExpected, rootGot, firstComplete, damage, ...rest } = volume;
+function volumeJson(
+  source: RestoreSource,
+  volume: RestoredVolume,
+  firstComplete: FirstComplete | undefined,
+  shared: Shared,
+  only: readonly string[],
+): object {
+  const { name, rootExpected, rootGot, damage, firstComplete: _, ...rest } = volume;
   const recorded = source.body.volumes.find((other) => other.name === name);
   const volatile = volatileOf(source, name, only);
   const differs = rootGot !== undefined && !equalBytes(rootGot, rootExpected);
@@ -293,6 +304,7 @@ function volumeJson(source: RestoreSource, volume: RestoredVolume, shared: Share
 function jsonOf(
   source: RestoreSource,
   outcome: RehydrateOutcome,
+  firsts: ReadonlyMap<VolumeName, FirstComplete>,
   shared: Shared,
   equal: boolean | undefined,
   only: readonly string[],
@@ -317,7 +329,9 @@ function jsonOf(
     skipped: source.body.volumes.flatMap(({ name, skipped }) => skipped.map((skip) => ({ volume: name, ...skip }))),
     damage: volumes.flatMap(({ name, damage }) => (damage === undefined ? [] : [{ volume: name, ...damage }])),
     degraded: volumes.flatMap(({ name, degraded }) => degraded.map((part) => ({ volume: name, ...part }))),
-    volumes: Object.fromEntries(volumes.map((volume) => [volume.name, volumeJson(source, volume, shared, only)])),
+    volumes: Object.fromEntries(
+      volumes.map((volume) => [volume.name, volumeJson(source, volume, firsts.get(volume.name), shared, only)]),
+    ),
   };
 }
 

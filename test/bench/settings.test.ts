@@ -8,7 +8,7 @@ function parse(...args: string[]): Settings {
 it('measures and writes everything unless told otherwise', () => {
   expect(parse()).toMatchObject({
     store: 'file',
-    phases: ['first', 'level3', 'incremental', 'restore', 'sqlite'],
+    phases: ['first', 'level3', 'incremental', 'restore', 'restoreFirst', 'sqlite'],
     sets: ['a', 'b', 'c'],
     peers: ['restic', 'tar'],
     rounds: 3,
@@ -48,6 +48,7 @@ it.each([
   [['--store', 'ftp'], /ftp is not one of file, s3/],
   [['--store', 's3', '--only', 'first,sqlite'], /sqlite is measured in directories/],
   [['--store', 's3', '--only', 'level3'], /level3 is measured in directories/],
+  [['--store', 's3', '--only', 'restore-first'], /restore-first is measured in directories/],
   [['--store', 's3', '--peers', 'restic,tar'], /tar has no S3 store/],
   [['--sets', 'a,d'], /d is not known/],
   [['--only', 'last'], /last is not known/],
