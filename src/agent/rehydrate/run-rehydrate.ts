@@ -12,8 +12,14 @@
  */
 import type { RestoreReceipt } from '../../contract/receipt.ts';
 import { isHoldfastError } from '../../engine/model/errors.ts';
-import { type Plan, RehydrateRun, SlotLost } from './rehydrate-run.ts';
+import { chooseBasis } from './choose-basis.ts';
+import { applyDifference, claimInTurn, lookOnceMore, noteSuperseded, SlotLost } from './claim-in-turn.ts';
+import { meetNoData } from './meet-no-data.ts';
+import { openLineage, waitForHandoff } from './open-lineage.ts';
 import type { ContainerPorts, ContainerSettings } from './rehydrate-ports.ts';
+import { type Plan, RehydrateRun } from './rehydrate-run.ts';
+import { fail, finish, leaveAlone } from './run-receipt.ts';
+import { beginUnclaimed, writeVolumes } from './write-volumes.ts';
 
 /**
  * The receipt, which also stands in the state directory. Throws HoldfastError: E_BLOCKED when a policy's deadline has passed; E_LINEAGE_HELD,
@@ -27,34 +33,34 @@ export async function runRehydrate(
 ): Promise<RestoreReceipt> {
   await using run = await RehydrateRun.begin(ports, settings, options);
   try {
-    if (run.everythingLives) return await run.leaveAlone();
+    if (run.everythingLives) return await leaveAlone(run);
     let plan: Plan = { kind: 'newest' };
     for (;;) {
       try {
         await bringBack(run, plan);
-        return await run.finish();
+        return await finish(run);
       } catch (error) {
         const superseded = isHoldfastError(error, 'E_FENCED') || error instanceof SlotLost;
-        if (superseded) await run.noteSuperseded(error);
-        plan = superseded ? { kind: 'newest' } : await run.meet(error, plan);
+        if (superseded) await noteSuperseded(run, error);
+        plan = superseded ? { kind: 'newest' } : await meetNoData(run, error, plan);
       }
     }
   } catch (error) {
-    throw await run.fail(error);
+    throw await fail(run, error);
   }
 }
 
 async function bringBack(run: RehydrateRun, plan: Plan): Promise<void> {
   if (plan.kind === 'empty' && plan.why === 'unreachable') {
-    await run.beginUnclaimed();
+    await beginUnclaimed(run);
     return;
   }
-  const lineage = await run.waitForHandoff(await run.open());
-  const basis = await run.choose(lineage, plan);
-  await run.restore(lineage, basis);
+  const lineage = await waitForHandoff(run, await openLineage(run));
+  const basis = await chooseBasis(run, lineage, plan);
+  await writeVolumes(run, lineage, basis);
   // Of a seed, all begin from it and none writes it.
   if (!run.writes) return;
-  await using claim = await run.claim(lineage, basis);
-  await run.applyDifference(lineage, basis, claim);
-  await run.lookOnceMore(claim);
+  await using claim = await claimInTurn(run, lineage, basis);
+  await applyDifference(run, lineage, basis, claim);
+  await lookOnceMore(run, claim);
 }

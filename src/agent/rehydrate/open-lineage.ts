@@ -1,0 +1,100 @@
+/** The store, the repository, the keys and the log of a lineage, and the wait for whoever still holds it. */
+import { openLog } from '../../engine/lineage/open-log.ts';
+import type { Repository } from '../../engine/lineage/repository.ts';
+import { isHoldfastError } from '../../engine/model/errors.ts';
+import type { ObjectWriter } from '../../engine/ports/object-store.ts';
+import { waitForSeal, waitForSlot } from './handoff.ts';
+import type { OpenedLog, RehydrateRun } from './rehydrate-run.ts';
+import { pickSlot } from './replica-slots.ts';
+import { within } from './within.ts';
+
+/** Store, repository, keys and log. E_STORE_*, E_REPOSITORY_MISSING, E_KEY_*; E_EXPECTED_MISSING without the keys of records. */
+export async function openLineage(run: RehydrateRun): Promise<OpenedLog> {
+  const { clock } = run.ports;
+  const policy = run.settings.policies.unreachable;
+  const deadlineMs = policy.act === 'block' ? policy.deadlineMs : undefined;
+  run.openedMs = clock.monotonicMs();
+  const since = run.sinceMs.get('unreachable') ?? run.openedMs;
+  return await within(
+    clock,
+    deadlineMs === undefined ? undefined : deadlineMs - (run.openedMs - since),
+    run.signal,
+    (signal) => openWithin(run, signal),
+  );
+}
+
+async function openWithin(run: RehydrateRun, signal: AbortSignal): Promise<OpenedLog> {
+  run.store ??= await run.ports.openStore();
+  const store = run.store;
+  run.repository ??= await run.ports.openRepository(store, signal);
+  const repository = run.repository;
+  if (repository.unfenced) {
+    run.warn('UNFENCED: this store does not refuse to overwrite, so two pods are not told apart');
+  }
+  try {
+    await pickOf(run, store, repository, signal);
+    const opened = await openLog(store, repository, run.lineage, { signal });
+    run.access = opened.access;
+    return { store, repository, ...opened };
+  } catch (error) {
+    if (!isHoldfastError(error, 'E_NOT_FOUND')) throw error;
+    return { store, repository, access: undefined, log: undefined };
+  }
+}
+
+/** Of numbered replica slots, which one; a pod whose application has data stays with the one that it had. */
+async function pickOf(
+  run: RehydrateRun,
+  store: ObjectWriter,
+  repository: Repository,
+  signal: AbortSignal,
+): Promise<void> {
+  const { slots, lineage: workload, podUid: me } = run.settings;
+  if (slots?.mode !== 'claim' || run.used) return;
+  const access = await repository.openDomain(workload, { signal });
+  const preferred = run.marked.size > 0 || run.picked !== undefined ? run.lineage : undefined;
+  const { liveness } = run.ports;
+  const { replicas } = slots;
+  const picked = await pickSlot({ store, access, workload, replicas, me, preferred, liveness, signal });
+  if (picked.lineage !== run.lineage || run.picked === undefined) {
+    run.ports.onEvent({
+      event: 'rehydrate.slot',
+      message:
+        picked.holder === undefined
+          ? `replica slot ${picked.lineage} is free`
+          : `all ${replicas} replica slots are held; ${picked.lineage} is to be taken from ${picked.holder.name}`,
+      details: { lineage: picked.lineage, holder: picked.holder?.id ?? null },
+    });
+  }
+  run.picked = picked;
+  run.lineage = picked.lineage;
+}
+
+/** The log, perhaps of another replica slot, since one may get free meanwhile. */
+export async function waitForHandoff(run: RehydrateRun, opened: OpenedLog): Promise<OpenedLog> {
+  if (run.handoffDone || opened.log === undefined || run.settings.slots?.mode === 'seed') return opened;
+  const { liveness, clock, onEvent } = run.ports;
+  const { podUid: me, handoffMsMax: waitMsMax } = run.settings;
+  const { signal } = run;
+  let found = opened;
+  if (run.settings.slots?.mode === 'claim') {
+    run.handoff = await waitForSlot({
+      waitMsMax,
+      clock,
+      onEvent,
+      signal,
+      holder: () => run.picked?.holder?.name,
+      look: async () => {
+        found = await openWithin(run, signal);
+      },
+    });
+  } else {
+    run.handoff = await waitForSeal({ log: opened.log, me, waitMsMax, liveness, clock, onEvent, signal });
+  }
+  // Once: who is here after that is met by the rule for claims.
+  run.handoffDone = true;
+  if (run.handoff?.outcome === 'timeout') {
+    run.warn(`${run.handoff.predecessor} did not seal; its newest checkpoint is taken as it stands`);
+  }
+  return found;
+}
