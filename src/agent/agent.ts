@@ -71,6 +71,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   try {
     for (;;) {
       await using attached = await attach({
+    memoryClosed: parts.memoryClosed,
         parts,
         state,
         log,

@@ -48,6 +48,8 @@ export interface AgentParts {
   /** Pod or host name, for people. */
   readonly holderName: string;
   /** Where the reason of an end is left for the kubelet; nothing where there is no such place. */
+  /** Other processes of the same user cannot read this one's memory. */
+  readonly memoryClosed: boolean;
   writeTerminationMessage(text: string): unknown;
   /** What those have to give who ask at the port; undefined where it cannot be read, and then nobody may. */
   token(): Promise<string | undefined>;

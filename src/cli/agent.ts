@@ -37,6 +37,7 @@ const hookMsDefault = 10_000;
 const usualMessage = '/dev/termination-log';
 
 export async function agent(host: Host, parsed: Parsed): Promise<number> {
+  const memoryClosed = await host.closeMemory();
   host.outliveSignals();
   if (!parsed.flag('not-nice')) await host.beNice();
   noArguments('agent', parsed);
@@ -61,6 +62,7 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     hooks: await host.hookCaller(),
+    memoryClosed,
     watch: (path, onSwitch) => host.watch(path, onSwitch),
     holderName: parsed.text('pod-name') ?? host.hostName,
     writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),

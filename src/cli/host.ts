@@ -144,6 +144,8 @@ export interface Host {
   outliveSignals(): void;
   volumeUsers(): VolumeUsers;
   /** Makes the place of an agent's socket free, and what this process makes private. E_STATE_DIR. */
+  /** Closes this process's memory and environment to others of the same user; false where this machine cannot. */
+  closeMemory(): Promise<boolean>;
   prepareSocket(path: string): Promise<void>;
   /** Asks the agent at a socket. E_STATE_DIR where none answers, E_ABORTED when it takes too long. */
   askAgent(

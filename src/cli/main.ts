@@ -307,6 +307,7 @@ const host: Host = {
     } catch {
       return undefined;
     }
+  closeMemory: async () => (await import('../edge/host/close-memory.ts')).closeMemory(),
   },
   writeNote(path, text) {
     try {

@@ -10,6 +10,8 @@ import { stateDirectoryOf } from './state-directory.ts';
 const waitMs = 2000;
 
 export async function notify(host: Host, parsed: Parsed): Promise<number> {
+  // It runs in the agent's container, with its environment and its files.
+  await host.closeMemory();
   const socketPath = join(stateDirectoryOf(host, parsed), agentSocketName);
   const { code } = await host.askAgent(socketPath, agentRoutes.notify, { waitMs });
   if (code !== 202) throw new HoldfastError('E_INTERNAL', `the agent answered notify with ${code}`);

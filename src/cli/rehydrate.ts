@@ -30,6 +30,7 @@ import { sizeLimits } from './volume-sources.ts';
 const command = 'rehydrate';
 
 export async function rehydrateContainer(host: Host, parsed: Parsed): Promise<number> {
+  await host.closeMemory();
   const form = formOf(command, parsed);
   noArguments(command, parsed);
   const settings = settingsOf(host, parsed);

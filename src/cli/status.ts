@@ -12,6 +12,8 @@ import { stateDirectoryOf } from './state-directory.ts';
 const waitMs = 30_000;
 
 export async function status(host: Host, parsed: Parsed): Promise<number> {
+  // It may run in the agent's container, with its environment and its files.
+  await host.closeMemory();
   noArguments('status', parsed);
   const form = formOf('status', parsed);
   const directory = stateDirectoryOf(host, parsed);

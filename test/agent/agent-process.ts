@@ -24,8 +24,15 @@ export class AgentProcess implements AsyncDisposable {
   #ended = false;
   #heard: (() => void)[] = [];
 
-  constructor(args: readonly string[], env: Readonly<Record<string, string>>, cwd: string) {
-    this.child = spawn(binary, ['agent', ...args], {
+  /** `under`: a command line to run it under. */
+  constructor(
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    cwd: string,
+    under: readonly string[] = [],
+  ) {
+    const [command = binary, ...rest] = [...under, binary, 'agent', ...args];
+    this.child = spawn(command, rest, {
       cwd,
       env: cliEnvironment(env),
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -123,7 +130,7 @@ export class AgentPlace implements Disposable {
   /** An agent with a state directory, and so a pod, of its own. */
   agent(
     args: readonly string[] = [],
-    { pod = 'pod-1', volume = this.volume, env = {} }: AgentOptions = {},
+    { pod = 'pod-1', volume = this.volume, env = {}, under = [] }: AgentOptions = {},
   ): AgentProcess {
     const settings = ['--volume', `data=${volume}`, '--pod-uid', pod, '--state-dir', this.stateOf(pod)];
     const given = (name: string): boolean => args.includes(name);
@@ -132,7 +139,8 @@ export class AgentPlace implements Disposable {
       ...(given('--grace') ? [] : ['--grace', '10s']),
       ...(given('--termination-message') ? [] : ['--termination-message', this.work.at('message')]),
     ];
-    return new AgentProcess([...settings, ...defaults, ...args], { ...this.work.env, ...env }, this.work.path);
+    const all = [...settings, ...defaults, ...args];
+    return new AgentProcess(all, { ...this.work.env, ...env }, this.work.path, under);
   }
 
   stateOf(pod: string): string {
@@ -166,4 +174,5 @@ export interface AgentOptions {
   readonly pod?: string;
   readonly volume?: string;
   readonly env?: Readonly<Record<string, string>>;
+  readonly under?: readonly string[];
 }

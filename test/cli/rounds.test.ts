@@ -114,6 +114,7 @@ class Machine {
       writeNote: unused,
       openGoneService: unused,
       beNice: unused,
+      closeMemory: async () => false,
       hookCaller: unused,
       watch: unused,
       limits: unused,

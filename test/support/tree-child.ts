@@ -7,7 +7,7 @@ import { utf8Bytes } from '../../src/engine/model/bytes.ts';
 import { FileTreeError, type FileTreeWriter } from '../../src/engine/ports/file-tree.ts';
 import { chooseFileTree, type FileTreeName } from '../../src/edge/host/choose-file-tree.ts';
 import { loadLinuxCalls } from '../../src/edge/host/linux-calls.ts';
-import { forbidMemoryReads } from '../../src/edge/host/native-file-tree.ts';
+import { closeMemory } from '../../src/edge/host/close-memory.ts';
 import { listedNames, nameAt } from './tree-names.ts';
 
 const nobody = 65_534;
@@ -24,7 +24,7 @@ const tasks: Readonly<Record<string, (tree: FileTreeWriter, directory: string) =
 
   /** Makes files of its own as a user without rights, with its memory closed to others. */
   unprivileged(tree, directory) {
-    const dumpable = tree.abilities.name === 'native' && forbidMemoryReads();
+    const dumpable = tree.abilities.name === 'native' && closeMemory();
     const root = tree.openRoot(directory);
     const foreign = nameAt('foreign');
     const opened = tree.openFile(root, foreign);
@@ -53,7 +53,7 @@ const tasks: Readonly<Record<string, (tree: FileTreeWriter, directory: string) =
     const getDumpable = 3;
     const read = (): number | undefined => calls?.call5(calls.numbers.prctl, getDumpable, 0, 0, 0, 0);
     const before = read();
-    return { before, forbidden: forbidMemoryReads(), after: read() };
+    return { before, forbidden: closeMemory(), after: read() };
   },
 
   /** Lists a directory whose names can be read but not looked up. */

@@ -65,7 +65,6 @@ const writeAndWait = 7;
 const setLease = 1024;
 const readLock = 0;
 const unlock = 2;
-const setDumpable = 4;
 
 const EINTR: number = errnoNumber('EINTR');
 const EAGAIN: number = errnoNumber('EAGAIN');
@@ -97,15 +96,6 @@ const xattrValueBytes: number = 64 * 1024;
 const symlinkTargetMax = 4095;
 
 const procPrefix: Uint8Array = utf8Bytes('/proc/self/fd/');
-
-/**
- * Closes this process's memory and /proc entries to other processes of the same user (PR_SET_DUMPABLE 0). False where
- * there are no native calls.
- */
-export function forbidMemoryReads(): boolean {
-  const { calls } = loadLinuxCalls();
-  return calls !== undefined && calls.call5(calls.numbers.prctl, setDumpable, 0, 0, 0, 0) === 0;
-}
 
 export class NativeFileTree implements FileTreeWriter {
   readonly abilities: FileTreeAbilities = {
