@@ -50,6 +50,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   deadline.signal.addEventListener('abort', () => control.wake.call());
   const run = new AgentRun(parts, state, log, control, deadline);
   const { residentBytes, token } = parts;
+  const liveness = await parts.openLiveness((message) => log.warn('service-silent', { message }));
   await using _api = await serveApi(
     { state, control, status: () => run.status(), residentBytes },
     {
@@ -78,6 +79,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
         sleep: (ms) => control.wake.sleep(ms),
         signal: deadline.signal,
       });
+        liveness,
       const checkpoints = new Checkpoints(attached, state, log, watching, hooks);
       try {
         await run.keepSafe(checkpoints);

@@ -7,6 +7,7 @@ import { claimLineage, noteRestored } from '../engine/lineage/claim.ts';
 import type { LineageWriter } from '../engine/lineage/lineage-writer.ts';
 import { proveOnClaim } from '../engine/lineage/prove-create-only.ts';
 import { type ErrorCode, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import type { Liveness } from '../engine/ports/liveness.ts';
 import { type AgentLog, errorFields } from './log.ts';
 import type { AgentParts, Connection } from './parts.ts';
 import type { AgentState } from './state.ts';
@@ -42,6 +43,7 @@ export interface AttachParts {
   readonly parts: AgentParts;
   readonly state: AgentState;
   readonly log: AgentLog;
+  readonly liveness: Liveness;
   /** Sleeps so long, or less when something happens that has to be looked at. */
   readonly sleep: (ms: number) => Promise<void>;
   readonly signal: AbortSignal;
@@ -125,7 +127,7 @@ async function connect({ parts, state, log, sleep, signal }: AttachParts): Promi
 }
 
 async function claim(
-  { parts, state, log, sleep, signal }: AttachParts,
+  { parts, state, log, liveness, sleep, signal }: AttachParts,
   connection: Connection,
 ): Promise<LineageWriter> {
   const { capture, access, holder, restoredSlot, unfenced } = connection;
@@ -144,7 +146,7 @@ async function claim(
         holderName: parts.holderName,
         clock: parts.clock,
         random: parts.random,
-        liveness: parts.liveness,
+        liveness,
         policy: 'pod',
         signal,
       });

@@ -39,7 +39,8 @@ export interface AgentParts {
   readonly terminated: AbortSignal;
   /** E_STORE_*, E_REPOSITORY_MISSING and the like while there is nothing to connect to; errors of settings, which stay. */
   connect(options: ConnectOptions): Promise<Connection>;
-  readonly liveness: Liveness;
+  /** Who knows of other pods; `onSilent` is told why there is no answer, and that those who are asked about count as alive. */
+  openLiveness(onSilent: (message: string) => void): Promise<Liveness>;
   readonly files: PrivateFiles;
   readonly users: VolumeUsers;
   readonly hooks: HookCaller;

@@ -58,7 +58,7 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     terminated: host.signal,
     connect: (options) =>
       connect(host, parsed, { address, stateDirectory, podUid, settings, fileTree, compressor }, options),
-    liveness: await livenessOf(host, parsed),
+    openLiveness: (onSilent) => livenessOf(host, parsed, onSilent),
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     hooks: await host.hookCaller(),
@@ -74,15 +74,14 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
 }
 
 /** Without a service nobody is known to be gone, and whoever is not counts as alive. */
-async function livenessOf(host: Host, parsed: Parsed): Promise<Liveness> {
+async function livenessOf(host: Host, parsed: Parsed, onSilent: (message: string) => void): Promise<Liveness> {
   const address = parsed.text('service');
   if (address === undefined || address === '') return { isGone: async () => 'unknown' };
   return await host.openGoneService({
     address,
     tokenFile: parsed.text('service-token-file'),
     caFile: parsed.text('service-ca-file'),
-    // That nobody answers is told by the lineage that is waited for.
-    onSilent: () => undefined,
+    onSilent,
   });
 }
 

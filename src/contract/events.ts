@@ -4,6 +4,7 @@ export const agentEvents = {
   'store-waiting': 'the store does not answer, or is not ready; the agent goes on trying',
   claimed: 'the agent is the writer of its lineage',
   'restore-waiting': 'the restore of the pod is not complete; the agent waits for it',
+  'service-silent': 'the service that knows of other pods does not answer: whoever is asked about counts as alive',
   'lineage-waiting': 'another holder, who may be alive, has the lineage',
   committed: 'a checkpoint is durable',
   unchanged: 'a look found nothing that the newest checkpoint does not show',

@@ -166,6 +166,27 @@ describe('a pod that lost its lineage', () => {
   });
 });
 
+test('a pod that is gone itself, as after a deletion by force, claims nothing', async () => {
+  await using server = await GoneServer.start();
+  const before = await started('pod-1');
+  before.write('ledger', 'one');
+  const { slot } = await before.checkpoint(['--seal']);
+  server.pods.set('pod-2', 'gone');
+  const pod = new Pod(place, 'pod-2');
+  const { code, error, receipt } = await pod.rehydrate(['--service', server.address]);
+  expect({ code, error }).toMatchObject({ code: 36, error: { code: 'E_POD_GONE' } });
+  expect(receipt).toMatchObject({ outcome: 'failed', epoch: null, from: { slot } });
+  expect(pod.marker()).toMatchObject({ phase: 'started' });
+  const { checkpoints } = await place.json(['ls', '--lineage', 'team/app/0', '--all']);
+  expect((checkpoints as { holder: string }[]).some(({ holder }) => holder === 'pod-2')).toBe(false);
+  // Once the lineage is its own it is asked no more.
+  server.pods.delete('pod-2');
+  expect(await pod.rehydrate(['--service', server.address])).toMatchObject({ code: 0 });
+  server.pods.set('pod-2', 'gone');
+  pod.writeState('rehydrate.json', (pod.stateText('rehydrate.json') as string).replaceAll('"done"', '"started"'));
+  expect(await pod.rehydrate(['--service', server.address])).toMatchObject({ code: 0 });
+});
+
 /** Mounts, which only root may make here; elsewhere the machine says so. */
 const mounts = process.getuid?.() === 0;
 

@@ -24,7 +24,7 @@ export interface GoneServiceOptions {
   /** Certificates that the service's is signed with; undefined: those of the system. */
   readonly caFile: string | undefined;
   readonly random: RandomSource;
-  /** Told, once, why there is no answer. */
+  /** Told why there is no answer; once until there is one again. */
   readonly onSilent: (reason: string) => void;
 }
 
@@ -79,6 +79,7 @@ export class GoneService implements Liveness {
       const text = await this.#ask(printGoneQuestion(question), signal);
       const state = readGoneAnswer(text, question);
       if (state === 'unknown') this.#say('the service does not know');
+      else this.#silent = false;
       return state;
     } catch (error) {
       if (signal?.aborted === true)

@@ -77,7 +77,7 @@ const holderNameBytesMax = 253;
 /**
  * The writer of the lineage, under a new CLAIM or the holder's own newest one. Once for each claim, uploads that killed processes
  * have left are ended; that is looked for beside the other requests. E_LINEAGE_HELD when another holder may still be
- * alive, E_DIVERGED when one that is gone committed what these volumes do not contain; E_STORE_*, E_STATE_DIR, E_ABORTED.
+ * alive, E_POD_GONE when this holder itself is known to be gone, E_DIVERGED when one that is gone committed what these volumes do not contain; E_STORE_*, E_STATE_DIR, E_ABORTED.
  */
 export async function claimLineage(options: ClaimOptions): Promise<LineageWriter> {
   const look = options.look ?? lookFirst(options.store, options.lineage, waitingOf(options.signal));
@@ -113,6 +113,7 @@ async function claim(options: ClaimOptions, look: FirstLook): Promise<LineageWri
     if (decision.action === 'wait') throw held(options.lineage, head, decision.holders);
     if (decision.action === 'diverged') throw diverged(options.lineage, decision.over);
     if (decision.action === 'reuse') return await openWriter(parts, options, state, head.record as LogRecord);
+    if (await isGone(options, state.holder)) throw goneItself(options.lineage, state.holder);
     const attempt = await placeClaim(parts, options, state, head);
     state = attempt.state;
     const confirmed = await confirm(log, attempt.claim, options);
@@ -160,6 +161,12 @@ async function askWhoIsGone(
     if (holder === me || gone.has(holder)) continue;
     if ((await options.liveness.isGone(holder, { name, ...waitingOf(options.signal) })) === 'gone') gone.add(holder);
   }
+}
+
+/** Whether this holder itself is gone: a pod that was deleted by force may still run, and must not take the lineage from its successor. */
+async function isGone(options: ClaimOptions, me: HolderId): Promise<boolean> {
+  const question = { name: options.holderName, ...waitingOf(options.signal) };
+  return (await options.liveness.isGone(me, question)) === 'gone';
 }
 
 function waitingOf(signal: AbortSignal | undefined): WaitOptions {
@@ -257,6 +264,16 @@ function held(lineage: LineageName, head: LogHead, holders: readonly HolderId[])
   return new HoldfastError('E_LINEAGE_HELD', `${lineage} is held by ${who} and was not sealed`, {
     details: { lineage, holders, slot: newest?.slot, holderName: newest?.holderName },
   });
+}
+
+function goneItself(lineage: LineageName, holder: HolderId): HoldfastError {
+  return new HoldfastError(
+    'E_POD_GONE',
+    `the pod of this process (${holder}) is gone, so it does not claim ${lineage}`,
+    {
+      details: { lineage, holder },
+    },
+  );
 }
 
 function diverged(lineage: LineageName, over: EpochFacts): HoldfastError {

@@ -46,6 +46,7 @@ export type ErrorCode =
   | 'E_UNHEALTHY'
   | 'E_SUSPECT'
   | 'E_BLOCKED'
+  | 'E_POD_GONE'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -214,6 +215,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'decide',
     exit: 33,
     remedy: 'Bring the data back, or choose what to start with; until then nothing starts.',
+  },
+  E_POD_GONE: {
+    kind: 'decide',
+    exit: 36,
+    remedy:
+      'The pod of this process was deleted from the cluster and does not write any more; its successor goes on. Nothing has to be done.',
   },
   E_ABORTED: {
     kind: 'retry',
