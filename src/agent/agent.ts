@@ -20,6 +20,7 @@ import { Deadline, type End, end, nothingKnown } from './ending.ts';
 import { Hooks } from './hooks.ts';
 import { type AgentLog, createLog, errorFields } from './log.ts';
 import type { AgentParts } from './parts.ts';
+import { tellOfRestore } from './post-restore.ts';
 import type { AgentSettings, AgentVolume } from './settings.ts';
 import { AgentState } from './state.ts';
 import { Timetable } from './timetable.ts';
@@ -61,6 +62,8 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   state.receipt = await lastReceipt(parts);
   const hooks = settings.hooks === undefined ? undefined : new Hooks(settings.hooks, parts, state, log);
   await hooks?.resumeLeftHeld();
+  await using _telling =
+    settings.postRestore === undefined ? undefined : tellOfRestore(settings.postRestore, parts, state, log);
   await using watching = await Watching.start(parts, settings, log);
   state.watcherOf = (volume) => watching.watcherOf(volume);
   log.info('started', {

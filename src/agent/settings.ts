@@ -19,6 +19,12 @@ export interface HookSettings {
   readonly waitMs: number;
 }
 
+export interface PostRestoreSettings {
+  /** Where the application is told that its volumes were restored. */
+  readonly address: string;
+  readonly waitMs: number;
+}
+
 export interface AgentSettings {
   readonly version: string;
   readonly lineage: LineageName;
@@ -33,6 +39,8 @@ export interface AgentSettings {
   readonly socketPath: string;
   /** Undefined: the application is not asked. */
   readonly hooks: HookSettings | undefined;
+  /** Undefined: the application is not told. */
+  readonly postRestore: PostRestoreSettings | undefined;
   /** On 127.0.0.1, beside the socket. */
   readonly port: number | undefined;
   readonly logLevel: LogLevel;

@@ -46,7 +46,8 @@ export type ProblemSource =
   | 'files'
   | 'suspect'
   | 'fill'
-  | 'hook';
+  | 'hook'
+  | 'post-restore';
 
 /** Of a volume's size limit: beyond the limit the pod is evicted, with a second to live. */
 export const fillShareMax = 0.8;

@@ -6,7 +6,6 @@ import {
   type AgentSettings,
   type AgentVolume,
   defaultObjectiveMs,
-  type HookSettings,
   type LogLevel,
   logLevels,
 } from '../agent/settings.ts';
@@ -178,7 +177,7 @@ async function settingsOf(host: Host, parsed: Parsed, address: string, stateDire
     objectiveMs: rpo === undefined ? defaultObjectiveMs(schedule) : positive('rpo', rpo),
     graceMs: grace === undefined ? graceMsDefault : positive('grace', grace),
     socketPath: join(stateDirectory, agentSocketName),
-    hooks: hooksOf(parsed),
+    ...hooksOf(parsed),
     port: parsed.text('port') === undefined ? undefined : parsed.number('port', 1, 65_535, 1),
     logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
     capture: {
@@ -204,7 +203,7 @@ async function lineageOf(host: Host, parsed: Parsed, stateDirectory: string, pod
   return marker.lineage;
 }
 
-function hooksOf(parsed: Parsed): HookSettings | undefined {
+function hooksOf(parsed: Parsed): Pick<AgentSettings, 'hooks' | 'postRestore'> {
   const addressOf = (option: OptionName): string | undefined => {
     const text = parsed.text(option);
     if (text === undefined || text === '') return undefined;
@@ -217,8 +216,11 @@ function hooksOf(parsed: Parsed): HookSettings | undefined {
   const pre = addressOf('hook-pre-checkpoint');
   const post = addressOf('hook-post-checkpoint');
   const wait = parsed.text('hook-timeout');
-  if (pre === undefined && post === undefined) return undefined;
-  return { pre, post, waitMs: wait === undefined ? hookMsDefault : positive('hook-timeout', wait) };
+  const waitMs = wait === undefined ? hookMsDefault : positive('hook-timeout', wait);
+  return {
+    hooks: pre === undefined && post === undefined ? undefined : { pre, post, waitMs },
+    postRestore: restored === undefined ? undefined : { address: restored, waitMs },
+  };
 }
 
 const mebibyte = 1024 * 1024;
@@ -228,6 +230,7 @@ const [memoryAlone, memoryOfLane] = [160 * mebibyte, 48 * mebibyte];
 /** As many worker threads as processors and memory of the container allow. */
 export function lanesWithin(
   { cpus, memoryBytes }: { readonly cpus: number | undefined; readonly memoryBytes: number | undefined },
+  const restored = addressOf('hook-post-restore');
   parallelism: number,
 ): number {
   const byTime = Math.ceil(Math.min(cpus ?? parallelism, parallelism, 4));

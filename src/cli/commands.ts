@@ -348,6 +348,7 @@ Exit code 3: sealed, but something was not saved; 15: a successor has the lineag
       'hook-timeout',
       'not-nice',
       'service',
+      'hook-post-restore',
       'service-token-file',
       'service-ca-file',
       'port',

@@ -75,6 +75,7 @@ export type OptionName =
   | 'grace'
   | 'hook-pre-checkpoint'
   | 'hook-post-checkpoint'
+  | 'hook-post-restore'
   | 'hook-timeout'
   | 'not-nice'
   | 'port'
@@ -184,6 +185,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'hook-post-checkpoint': { value: 'ADDRESS', help: 'POST after it, whatever became of it: the application goes on' },
   'hook-timeout': { value: 'DURATION', help: 'how long each of these calls may take (default 10s)' },
   'not-nice': { help: 'run with the priority of the application' },
+  'hook-post-restore': { value: 'ADDRESS', help: 'POST once after a restore, as soon as the application listens' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
   workload: { value: 'NAME', help: 'whose keys: CLUSTER/NAMESPACE/KIND/NAME, a lineage without its slot' },

@@ -223,8 +223,7 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     parse: hookAddress,
     form: 'an HTTP address on the loopback of the pod',
     example: 'http://127.0.0.1:8080/reload',
-    isPending: true,
-    help: 'Is called (POST) once when the application runs after a restore.',
+    help: 'Is called (POST) once after a restore, as soon as the application listens.',
   },
   'hook-timeout': {
     parse: duration('1s', '5m'),

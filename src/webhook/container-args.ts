@@ -70,7 +70,7 @@ export function rehydrateArgs(injection: Injection, { service }: WebhookSettings
 
 export function agentArgs(injection: Injection): readonly string[] {
   const { schedule, rpo, graceSeconds, selection, hooks, hookTimeout } = injection;
-  const hasHooks = hooks.preCheckpoint !== undefined || hooks.postCheckpoint !== undefined;
+  const hasHooks = Object.values(hooks).some((address) => address !== undefined);
   return [
     ...commonArgs(injection),
     ...sizeLimits(injection),
@@ -80,6 +80,7 @@ export function agentArgs(injection: Injection): readonly string[] {
     ...option('rpo', rpo),
     ...option('hook-pre-checkpoint', hooks.preCheckpoint),
     ...option('hook-post-checkpoint', hooks.postCheckpoint),
+    ...option('hook-post-restore', hooks.postRestore),
     ...option('hook-timeout', hasHooks ? hookTimeout : undefined),
     ...option('grace', `${agentGraceSeconds(graceSeconds)}s`),
   ];

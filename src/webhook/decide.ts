@@ -141,6 +141,7 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
       hooks: {
         preCheckpoint: effective.find('hook.pre-checkpoint')?.text,
         postCheckpoint: effective.find('hook.post-checkpoint')?.text,
+        postRestore: effective.find('hook.post-restore')?.text,
       },
       hookTimeout: text('hook-timeout'),
       logLevel: text('log-level'),

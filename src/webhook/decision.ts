@@ -43,7 +43,11 @@ export interface Injection {
   /** As `--on-first-boot`, `--on-missing`, `--on-unreachable` take them. */
   readonly noData: { readonly firstBoot: string; readonly missing: string; readonly unreachable: string };
   readonly handoffWait: string;
-  readonly hooks: { readonly preCheckpoint: string | undefined; readonly postCheckpoint: string | undefined };
+  readonly hooks: {
+    readonly preCheckpoint: string | undefined;
+    readonly postCheckpoint: string | undefined;
+    readonly postRestore: string | undefined;
+  };
   readonly hookTimeout: string;
   readonly logLevel: string;
   readonly graceSeconds: number;

@@ -1,55 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { heldFile } from '../../src/agent/hooks.ts';
-import type { JsonObject } from '../cli/run-cli.ts';
 import { AgentPlace } from './agent-process.ts';
+import { HookedApplication } from './hooked-application.ts';
 
-/** An application with hooks, which notes how it was called. */
-class Application implements AsyncDisposable {
-  readonly calls: string[] = [];
-  /** What is answered, by path; a promise holds the answer up. */
-  answers: Readonly<Record<string, number | Promise<number>>> = {};
-  onCall: (path: string) => void = () => undefined;
-  readonly #server: Server;
-
-  private constructor() {
-    this.#server = createServer(async (request, response) => {
-      const chunks: Buffer[] = [];
-      for await (const chunk of request) chunks.push(chunk as Buffer);
-      const { hook } = JSON.parse(Buffer.concat(chunks).toString()) as JsonObject;
-      this.calls.push(`${request.method} ${request.url} ${hook}`);
-      this.onCall(request.url ?? '');
-      response.statusCode = (await this.answers[request.url ?? '']) ?? 200;
-      response.end();
-    });
-  }
-
-  static async listen(where: number | string): Promise<Application> {
-    const application = new Application();
-    await new Promise<void>((resolve) => application.#server.listen(where as number, '127.0.0.1', resolve));
-    return application;
-  }
-
-  static async listenAt(path: string): Promise<Application> {
-    const application = new Application();
-    await new Promise<void>((resolve) => application.#server.listen(path, resolve));
-    return application;
-  }
-
-  at(path: string): string {
-    const address = this.#server.address();
-    return typeof address === 'string' ? `unix:${address}:${path}` : `http://127.0.0.1:${address?.port}${path}`;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-}
-
-const hooksOf = (application: Application): string[] => [
+const hooksOf = (application: HookedApplication): string[] => [
   ...['--hook-pre-checkpoint', application.at('/quiesce')],
   ...['--hook-post-checkpoint', application.at('/thaw')],
 ];
@@ -60,8 +16,8 @@ test.each(['a port of the loopback interface', 'a unix socket'])(
   async (where) => {
     using place = await AgentPlace.make();
     await using application = where.includes('port')
-      ? await Application.listen(0)
-      : await Application.listenAt(place.work.at('app.sock'));
+      ? await HookedApplication.listen(0)
+      : await HookedApplication.listenAt(place.work.at('app.sock'));
     writeFileSync(join(place.volume, 'file'), 'one');
     // What it does in answer is in the checkpoint.
     application.onCall = (path) => {
@@ -81,7 +37,7 @@ test.each(['a port of the loopback interface', 'a unix socket'])(
 
 test('an application that does not answer, or not well, costs its checkpoint nothing but the word quiesced', async () => {
   using place = await AgentPlace.make();
-  await using application = await Application.listen(0);
+  await using application = await HookedApplication.listen(0);
   application.answers = { '/quiesce': new Promise<number>(() => undefined) };
   writeFileSync(join(place.volume, 'file'), 'one');
   await using agent = place.agent(['--hook-timeout', '1s', ...hooksOf(application)]);
@@ -102,7 +58,7 @@ test('an application that does not answer, or not well, costs its checkpoint not
 
 test('an application that an agent held when it died is let go by the next one, first of all', async () => {
   using place = await AgentPlace.make();
-  await using application = await Application.listen(0);
+  await using application = await HookedApplication.listen(0);
   let held = (): void => undefined;
   const asked = new Promise<void>((resolve) => {
     held = resolve;

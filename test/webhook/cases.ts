@@ -190,6 +190,7 @@ export const cases: readonly Case[] = [
           'handoff-wait': '45s',
           'hook.pre-checkpoint': 'http://127.0.0.1:8080/quiesce',
           'hook.post-checkpoint': 'http://127.0.0.1:8080/thaw?by=$(HOLDFAST_POD_UID)',
+          'hook.post-restore': 'http://127.0.0.1:8080/reload',
         },
         spec: { volumes: [data, { name: 'cache', emptyDir: { sizeLimit: '2Gi' } }] },
       }),

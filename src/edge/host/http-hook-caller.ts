@@ -4,15 +4,16 @@ import { HoldfastError } from '../../engine/model/errors.ts';
 import type { HookCaller } from '../../engine/ports/hook-caller.ts';
 
 export const httpHookCaller: HookCaller = {
-  call: (address, body, waitMs) =>
+  call: (address, body, waitMs, { signal } = {}) =>
     new Promise((resolve, reject) => {
       const unix = /^unix:([^:]+):(\/.*)$/.exec(address);
       const where = unix === null ? {} : { socketPath: unix[1] as string, path: unix[2] as string };
+      const timeout = AbortSignal.timeout(waitMs);
       const options = {
         ...where,
         method: 'POST',
         agent: false,
-        signal: AbortSignal.timeout(waitMs),
+        signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
       } as const;
       const call = unix === null ? request(address, options) : request(options);
