@@ -50,8 +50,8 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   });
   deadline.signal.addEventListener('abort', () => control.wake.call());
   const run = new AgentRun(parts, state, log, control, deadline);
-  const { residentBytes, token } = parts;
   const liveness = await parts.openLiveness((message) => log.warn('service-silent', { message }));
+  const { residentBytes, token } = parts;
   await using _api = await serveApi(
     { state, control, status: () => run.status(), residentBytes },
     {
@@ -71,18 +71,18 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
     schedule: settings.schedule,
     objectiveSeconds: settings.objectiveMs / 1000,
     volumes: settings.volumes.map(({ source: { name, path } }) => ({ name, path })),
+    memoryClosed: parts.memoryClosed,
   });
   try {
     for (;;) {
       await using attached = await attach({
-    memoryClosed: parts.memoryClosed,
         parts,
         state,
         log,
+        liveness,
         sleep: (ms) => control.wake.sleep(ms),
         signal: deadline.signal,
       });
-        liveness,
       const checkpoints = new Checkpoints(attached, state, log, watching, hooks);
       try {
         await run.keepSafe(checkpoints);

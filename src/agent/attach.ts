@@ -109,6 +109,9 @@ async function connect({ parts, state, log, sleep, signal }: AttachParts): Promi
               `the store fails for ${Math.round(failingMs / 1000)} s: ${reason}`,
             ),
           ),
+        onHeldBack: (ms) => {
+          state.counts.heldBackSeconds += ms / 1000;
+        },
         onCacheFailure: (error) => {
           state.problem('cache', { code: 'W_CACHE', message: error.message });
           log.warn('cache', errorFields(error));

@@ -66,6 +66,8 @@ const readers: Readonly<Record<AgentMetric, (state: AgentState, residentBytes: (
   holdfast_new_bytes_total: ({ counts }) => one(counts.newBytes),
   holdfast_stored_bytes_total: ({ counts }) => one(counts.storedBytes),
   holdfast_save_bytes_per_second: ({ rate }) => one(rate.bytesPerSecond ?? 0),
+  holdfast_upload_limit_bytes_per_second: ({ settings }) => one(settings.uploadBytesPerSecond ?? 0),
+  holdfast_upload_held_back_seconds_total: ({ counts }) => one(counts.heldBackSeconds),
   holdfast_grace_seconds: ({ settings }) => one(settings.graceMs / 1000),
   holdfast_grace_needed_seconds: ({ rate, unsaved }) => {
     const seconds = unsaved === undefined ? undefined : rate.secondsFor(unsaved.bytes);

@@ -28,6 +28,8 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
   /** The store is waited for. */
   readonly onWaiting: (notice: { readonly reason: string; readonly failingMs: number }) => void;
+  /** Something was held back for so long, so that the limit of bandwidth holds. */
+  readonly onHeldBack: (ms: number) => void;
   /** The scan cache cannot be used from now on. */
   readonly onCacheFailure: (error: HoldfastError) => void;
 }
@@ -46,11 +48,11 @@ export interface AgentParts {
   readonly hooks: HookCaller;
   /** A watcher of the directory; `onSwitch` when another takes its place. */
   watch(path: string, onSwitch: (kind: ChangeSourceKind, why: string | undefined) => void): Promise<ChangeSource>;
+  /** Other processes of the same user cannot read this one's memory. */
+  readonly memoryClosed: boolean;
   /** Pod or host name, for people. */
   readonly holderName: string;
   /** Where the reason of an end is left for the kubelet; nothing where there is no such place. */
-  /** Other processes of the same user cannot read this one's memory. */
-  readonly memoryClosed: boolean;
   writeTerminationMessage(text: string): unknown;
   /** What those have to give who ask at the port; undefined where it cannot be read, and then nobody may. */
   token(): Promise<string | undefined>;

@@ -26,7 +26,7 @@ import {
 import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
 import type { Host, HostFileTree } from './host.ts';
-import { namedDirectories, type OptionName, type Parsed, parseDuration, usage } from './options.ts';
+import { namedDirectories, type OptionName, type Parsed, parseDuration, parseRate, usage } from './options.ts';
 import { baseSource, noArguments, refuseNested, repositoryOf } from './session.ts';
 import { stateDirectoryOf } from './state-directory.ts';
 import { assertReadable, captureSettings, restoredUpTo, sizeLimits, volumeSources } from './volume-sources.ts';
@@ -36,8 +36,8 @@ const hookMsDefault = 10_000;
 const usualMessage = '/dev/termination-log';
 
 export async function agent(host: Host, parsed: Parsed): Promise<number> {
-  const memoryClosed = await host.closeMemory();
   host.outliveSignals();
+  const memoryClosed = await host.closeMemory();
   if (!parsed.flag('not-nice')) await host.beNice();
   noArguments('agent', parsed);
   const address = parsed.required('store');
@@ -61,8 +61,8 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     hooks: await host.hookCaller(),
-    memoryClosed,
     watch: (path, onSwitch) => host.watch(path, onSwitch),
+    memoryClosed,
     holderName: parsed.text('pod-name') ?? host.hostName,
     writeTerminationMessage: (text) => message !== '' && host.writeNote(message, text),
     token: await tokenOf(host, parsed),
@@ -110,14 +110,25 @@ async function connect(
   host: Host,
   parsed: Parsed,
   { address, stateDirectory, podUid, settings, fileTree, compressor }: Place,
-  { signal, onWaiting, onCacheFailure }: ConnectOptions,
+  { signal, onWaiting, onHeldBack, onCacheFailure }: ConnectOptions,
 ): Promise<Connection> {
   const { lineage } = settings;
   const { clock, random } = host;
   // The signal of the process only begins the end of an agent: what it does then still takes requests.
   const lasting: Host = { ...host, signal };
   await using opened = new AsyncDisposableStack();
-  const store = opened.use(await host.openWriter(address, { create: false, onRetry: onWaiting }));
+  const store = opened.use(
+    await host.openWriter(address, {
+      create: false,
+      onRetry: onWaiting,
+      bandwidth: {
+        uploadBytesPerSecond: settings.uploadBytesPerSecond,
+        // From SIGTERM on what is left counts more than the neighbours.
+        lifted: host.signal,
+        onWaited: onHeldBack,
+      },
+    }),
+  );
   const repository = await repositoryOf(lasting, 'agent', parsed, store);
   const access = await repository.openOrMakeDomain(domainOf(lineage), { store, clock, random, signal });
   const place = { stateDirectory, repository: repository.id, lineage };
@@ -179,6 +190,7 @@ async function settingsOf(host: Host, parsed: Parsed, address: string, stateDire
     socketPath: join(stateDirectory, agentSocketName),
     ...hooksOf(parsed),
     port: parsed.text('port') === undefined ? undefined : parsed.number('port', 1, 65_535, 1),
+    uploadBytesPerSecond: parseRate('agent', 'limit-upload', parsed),
     logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
     capture: {
       ...captureSettings(host, 'agent', parsed),
@@ -215,6 +227,7 @@ function hooksOf(parsed: Parsed): Pick<AgentSettings, 'hooks' | 'postRestore'> {
   };
   const pre = addressOf('hook-pre-checkpoint');
   const post = addressOf('hook-post-checkpoint');
+  const restored = addressOf('hook-post-restore');
   const wait = parsed.text('hook-timeout');
   const waitMs = wait === undefined ? hookMsDefault : positive('hook-timeout', wait);
   return {
@@ -230,7 +243,6 @@ const [memoryAlone, memoryOfLane] = [160 * mebibyte, 48 * mebibyte];
 /** As many worker threads as processors and memory of the container allow. */
 export function lanesWithin(
   { cpus, memoryBytes }: { readonly cpus: number | undefined; readonly memoryBytes: number | undefined },
-  const restored = addressOf('hook-post-restore');
   parallelism: number,
 ): number {
   const byTime = Math.ceil(Math.min(cpus ?? parallelism, parallelism, 4));

@@ -18,7 +18,7 @@ import type { ObjectReader } from '../engine/ports/object-store.ts';
 import { describeSuspicion } from './guard.ts';
 import type { Host, RequestCounts } from './host.ts';
 import { MatchedGlobs } from './matched-globs.ts';
-import { namedDirectories, type Parsed, usage } from './options.ts';
+import { namedDirectories, type Parsed, parseRate, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { fencingJson, Warnings } from './warnings.ts';
@@ -62,7 +62,10 @@ export async function checkpoint(host: Host, parsed: Parsed): Promise<number> {
   refuseNested(fileTree.tree, 'checkpoint', volumes);
   const warnings = new Warnings();
   warnOfKey(host, parsed, volumes, warnings);
-  await using store = await host.openWriter(address, { create: false });
+  await using store = await host.openWriter(address, {
+    create: false,
+    bandwidth: { uploadBytesPerSecond: parseRate('checkpoint', 'limit-upload', parsed) },
+  });
   const { clock, random, signal } = host;
   using early = readEarly(store, lineage, { signal });
   const look = dryRun ? undefined : lookFirst(store, lineage, { signal: early.signal });

@@ -30,6 +30,16 @@ export interface Output {
 
 export type RequestCounts = Readonly<Record<string, number>>;
 
+/** How many bytes a second a store is asked for, or sent, at most; undefined sets no bound. */
+export interface Bandwidth {
+  readonly uploadBytesPerSecond?: number | undefined;
+  readonly downloadBytesPerSecond?: number | undefined;
+  /** From when it fires on there is no bound. */
+  readonly lifted?: AbortSignal;
+  /** Told how long something was held back. */
+  readonly onWaited?: (ms: number) => void;
+}
+
 /** A store whose requests are counted. */
 export type Counted<S extends ObjectReader> = S &
   AsyncDisposable & {
@@ -67,13 +77,14 @@ export interface Host {
   /** Absolute path of an existing directory with symlinks resolved; the path made absolute when it does not exist. */
   realPath(path: string): string;
   exists(path: string): boolean;
-  openReader(address: string): Promise<Counted<ObjectReader>>;
+  openReader(address: string, options?: { readonly bandwidth?: Bandwidth }): Promise<Counted<ObjectReader>>;
   /** `onRetry`: told each time that a store in the network is asked again; a person at the terminal is told where it is left out. */
   openWriter(
     address: string,
     options: {
       readonly create: boolean;
       readonly onRetry?: (notice: { readonly reason: string; readonly failingMs: number }) => void;
+      readonly bandwidth?: Bandwidth;
     },
   ): Promise<Counted<ObjectWriter>>;
   /** What looks at a store from outside. */
@@ -133,6 +144,8 @@ export interface Host {
   writeNote(path: string, text: string): boolean;
   /** Steps back behind the application: lower priority for processors, and the disk when nobody else wants it. */
   beNice(): Promise<void>;
+  /** Closes this process's memory and environment to others of the same user; false where this machine cannot. */
+  closeMemory(): Promise<boolean>;
   hookCaller(): Promise<HookCaller>;
   /** A watcher of the directory at `path`; `onSwitch` when another takes its place. */
   watch(path: string, onSwitch: (kind: ChangeSourceKind, why: string | undefined) => void): Promise<ChangeSource>;
@@ -144,8 +157,6 @@ export interface Host {
   outliveSignals(): void;
   volumeUsers(): VolumeUsers;
   /** Makes the place of an agent's socket free, and what this process makes private. E_STATE_DIR. */
-  /** Closes this process's memory and environment to others of the same user; false where this machine cannot. */
-  closeMemory(): Promise<boolean>;
   prepareSocket(path: string): Promise<void>;
   /** Asks the agent at a socket. E_STATE_DIR where none answers, E_ABORTED when it takes too long. */
   askAgent(

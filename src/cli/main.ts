@@ -24,7 +24,7 @@ import { systemRandom } from '../edge/host/system-random.ts';
 import type { RetryNotice } from '../edge/store/s3/request-policy.ts';
 import { toKeyPart } from '../engine/format/object-keys.ts';
 import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
-import type { Host, Output } from './host.ts';
+import type { Bandwidth, Host, Output } from './host.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
 
@@ -83,6 +83,25 @@ function storeModules(): Promise<
   [typeof import('../edge/store/open-store.ts'), typeof import('../edge/store/observed-store.ts')]
 > {
   return Promise.all([import('../edge/store/open-store.ts'), import('../edge/store/observed-store.ts')]);
+}
+
+/** Undefined where nothing is bounded, and then nothing is loaded for it. */
+async function pacesOf({
+  uploadBytesPerSecond,
+  downloadBytesPerSecond,
+  lifted,
+  onWaited,
+}: Bandwidth = {}): Promise<
+  (typeof import('../edge/store/limited-store.ts') & import('../edge/store/limited-store.ts').StorePaces) | undefined
+> {
+  if (uploadBytesPerSecond === undefined && downloadBytesPerSecond === undefined) return undefined;
+  const [{ BytePace }, limited] = await Promise.all([
+    import('../edge/store/byte-pace.ts'),
+    import('../edge/store/limited-store.ts'),
+  ]);
+  const paceOf = (bytesPerSecond: number | undefined): InstanceType<typeof BytePace> | undefined =>
+    bytesPerSecond === undefined ? undefined : new BytePace({ clock: systemClock, bytesPerSecond, lifted, onWaited });
+  return { ...limited, upload: paceOf(uploadBytesPerSecond), download: paceOf(downloadBytesPerSecond) };
 }
 
 const waitingSaidMsMin = 2000;
@@ -193,21 +212,25 @@ const host: Host = {
   signal: interrupt.signal,
   realPath: (path) => realPathOf(resolve(path)),
   exists: existsSync,
-  async openReader(address) {
+  async openReader(address, { bandwidth } = {}) {
     const [{ openStore }, { ObservedReader, StoreTraffic }] = await storeModules();
     const store = await openStore(address, 'read', { onRetry: sayWaiting });
     const traffic = new StoreTraffic();
-    return Object.assign(new ObservedReader(store, traffic), {
+    const paces = await pacesOf(bandwidth);
+    const limited = paces === undefined ? store : new paces.LimitedReader(store, paces);
+    return Object.assign(new ObservedReader(limited, traffic), {
       requests: () => traffic.requests,
       bytesRead: () => traffic.bytesRead,
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
-  async openWriter(address, { create, onRetry = sayWaiting }) {
+  async openWriter(address, { create, onRetry = sayWaiting, bandwidth }) {
     const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
     const store = await openStore(address, 'write', { create, onRetry });
     const traffic = new StoreTraffic();
-    return Object.assign(new ObservedWriter(store, traffic), {
+    const paces = await pacesOf(bandwidth);
+    const limited = paces === undefined ? store : new paces.LimitedWriter(store, paces);
+    return Object.assign(new ObservedWriter(limited, traffic), {
       requests: () => traffic.requests,
       bytesRead: () => traffic.bytesRead,
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
@@ -284,6 +307,7 @@ const host: Host = {
     return openGoneService({ ...options, random: systemRandom });
   },
   beNice: async () => (await import('../edge/host/be-nice.ts')).beNice(),
+  closeMemory: async () => (await import('../edge/host/close-memory.ts')).closeMemory(),
   hookCaller: async () => (await import('../edge/host/http-hook-caller.ts')).httpHookCaller,
   watch: async (path, onSwitch) =>
     (await import('../edge/host/choose-change-source.ts')).chooseChangeSource(path, { onSwitch }),
@@ -307,7 +331,6 @@ const host: Host = {
     } catch {
       return undefined;
     }
-  closeMemory: async () => (await import('../edge/host/close-memory.ts')).closeMemory(),
   },
   writeNote(path, text) {
     try {

@@ -80,6 +80,8 @@ export type OptionName =
   | 'not-nice'
   | 'port'
   | 'token-file'
+  | 'limit-upload'
+  | 'limit-download'
   | 'log-level'
   | 'termination-message'
   | 'workload'
@@ -183,9 +185,14 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
     help: 'POST before a checkpoint: the application makes its files consistent and holds still',
   },
   'hook-post-checkpoint': { value: 'ADDRESS', help: 'POST after it, whatever became of it: the application goes on' },
-  'hook-timeout': { value: 'DURATION', help: 'how long each of these calls may take (default 10s)' },
-  'not-nice': { help: 'run with the priority of the application' },
   'hook-post-restore': { value: 'ADDRESS', help: 'POST once after a restore, as soon as the application listens' },
+  'hook-timeout': { value: 'DURATION', help: 'how long each of these calls may take (default 10s)' },
+  'limit-upload': {
+    value: 'BYTES',
+    help: 'send at most so much a second to the store, such as 10MiB (default: no limit)',
+  },
+  'limit-download': { value: 'BYTES', help: 'ask for at most so much a second of the store (default: no limit)' },
+  'not-nice': { help: 'run with the priority of the application' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
   workload: { value: 'NAME', help: 'whose keys: CLUSTER/NAMESPACE/KIND/NAME, a lineage without its slot' },
@@ -344,6 +351,18 @@ export function parseDuration(command: string, name: OptionName, text: string): 
     throw usage(command, `--${name} is ${JSON.stringify(text)}, not a duration such as 30s or 5m`);
   }
   return durationMs;
+}
+
+/** Less lets nothing be done in any time that a person waits. */
+const rateMin = 16 * 1024;
+
+/** Bytes a second of a limit; undefined: none. */
+export function parseRate(command: string, name: OptionName, parsed: Parsed): number | undefined {
+  const text = parsed.text(name);
+  if (text === undefined || text === '') return undefined;
+  const rate = parseBytes(command, name, text);
+  if (rate < rateMin) throw usage(command, `--${name} is ${text} a second: at least 16KiB has to pass`);
+  return rate;
 }
 
 /** `4096`, `64KiB`, `1GiB`, `10MB` → bytes. */

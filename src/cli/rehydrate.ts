@@ -20,7 +20,7 @@ import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
 import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Host, HostFileTree } from './host.ts';
-import { namedDirectories, type OptionName, parseDuration, type Parsed, usage } from './options.ts';
+import { namedDirectories, type OptionName, parseDuration, type Parsed, parseRate, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { encryptionOf, formOf, isWithin, keyRingOf, noArguments, refuseNested } from './session.ts';
@@ -74,7 +74,11 @@ async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<Contai
   return {
     files: fileTree.tree,
     state: await host.openState(stateDirectory),
-    openStore: () => host.openWriter(settings.store, { create: false }),
+    openStore: () =>
+      host.openWriter(settings.store, {
+        create: false,
+        bandwidth: { downloadBytesPerSecond: parseRate(command, 'limit-download', parsed) },
+      }),
     openRepository: async (store, signal) =>
       await openRepository(
         store,

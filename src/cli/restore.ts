@@ -18,7 +18,7 @@ import { findCheckpoint, type RestoreSource } from '../engine/rehydrate/restore-
 import { pathGlobs } from '../engine/rehydrate/selection.ts';
 import { shortTime, timeText } from './describe-record.ts';
 import type { Host, RequestCounts } from './host.ts';
-import { namedDirectories, type Parsed, usage } from './options.ts';
+import { namedDirectories, type Parsed, parseRate, usage } from './options.ts';
 import { formatBytes, formatCount, formatFiles, formatSeconds, printable, shortList, styled } from './print.ts';
 import { showProgress } from './progress.ts';
 import { formOf, isWithin, noArguments, refuseNested, repositoryOf, selectorOf } from './session.ts';
@@ -45,7 +45,9 @@ export async function restore(host: Host, parsed: Parsed): Promise<number> {
   const stateDirectory = stateDirectoryOf(host, parsed);
   const lanesWanted = parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4));
   const { signal } = host;
-  await using store = await host.openReader(address);
+  await using store = await host.openReader(address, {
+    bandwidth: { downloadBytesPerSecond: parseRate('restore', 'limit-download', parsed) },
+  });
   const repository = await repositoryOf(host, 'restore', parsed, store);
   const { log, access } = await openLog(store, repository, lineage, { signal });
   const passed: PassedRecord[] = [];

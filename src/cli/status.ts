@@ -43,6 +43,7 @@ async function statusOf(
 function print(host: Host, found: AgentStatus, live: boolean): void {
   const { stdout } = host;
   const { phase, lineage, newest, unsaved, objective, problems, nextSeconds, capture } = found;
+  const limit = found.uploadLimitBytesPerSecond ?? null;
   const state = live ? phase : `${phase}, no agent runs`;
   stdout.write(`${styled(stdout, 'bold', lineage)}: ${state}\n`);
   if (newest === null) stdout.write('  newest   no checkpoint yet\n');
@@ -60,6 +61,7 @@ function print(host: Host, found: AgentStatus, live: boolean): void {
   }
   const met = objective.met ? 'met' : styled(stdout, 'red', 'missed');
   stdout.write(`  rpo      ${formatSeconds(objective.seconds)}, ${met}\n`);
+  if (limit !== null) stdout.write(`  limit    ${formatBytes(limit)} a second to the store\n`);
   if (capture !== null) {
     stdout.write(
       `  now      ${capture.phase}, ${formatFiles(capture.files)}, ${formatBytes(capture.storedBytes)} stored\n`,

@@ -153,6 +153,8 @@ export interface AgentStatus {
   readonly objective: { readonly seconds: number; readonly met: boolean };
   /** False from a failed attempt to the next one that succeeds. */
   readonly storeReachable: boolean;
+  /** Bytes a second that are sent to the store at most, until the agent is told to stop; null: no limit. */
+  readonly uploadLimitBytesPerSecond: number | null;
   readonly problems: readonly AgentProblem[];
   readonly checkpoints: { readonly committed: number; readonly unchanged: number; readonly failed: number };
   /** Seconds until the next scheduled look; null when paused or ending. */

@@ -26,6 +26,8 @@ export type AgentMetric =
   | 'holdfast_new_bytes_total'
   | 'holdfast_stored_bytes_total'
   | 'holdfast_save_bytes_per_second'
+  | 'holdfast_upload_limit_bytes_per_second'
+  | 'holdfast_upload_held_back_seconds_total'
   | 'holdfast_grace_seconds'
   | 'holdfast_grace_needed_seconds'
   | 'holdfast_volume_bytes'
@@ -72,6 +74,11 @@ export const agentMetrics: Readonly<Record<AgentMetric, MetricInfo>> = {
   holdfast_save_bytes_per_second: {
     type: 'gauge',
     help: 'Content that captures save in a second, by those that had something to do; 0 until there was one',
+  },
+  holdfast_upload_limit_bytes_per_second: { type: 'gauge', help: 'The limit of bandwidth; 0: none' },
+  holdfast_upload_held_back_seconds_total: {
+    type: 'counter',
+    help: 'How long uploads were held back so that it holds, of all that were under way',
   },
   holdfast_grace_seconds: { type: 'gauge', help: 'The grace that the agent reckons with' },
   holdfast_grace_needed_seconds: { type: 'gauge', help: 'How long saving what is unsaved would take at that rate' },

@@ -12,6 +12,7 @@ import { askAgent } from '../../src/edge/host/agent-socket.ts';
 import { errorCatalogue } from '../../src/engine/model/errors.ts';
 import type { JsonObject } from '../cli/run-cli.ts';
 import { freePort, type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
+import { samplesOf } from './metrics-of.ts';
 import { AgentPlace } from './agent-process.ts';
 
 const servers = new Map<string, Promise<S3Server>>();
@@ -309,17 +310,6 @@ describe('an agent', () => {
     expect(await agent.stop()).toMatchObject({ code: 0 });
   });
 });
-
-/** Samples by their name and labels, as Prometheus reads them. */
-function samplesOf(text: string): ReadonlyMap<string, number> {
-  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(
-    lines.map((line): [string, number] => {
-      const at = line.lastIndexOf(' ');
-      return [line.slice(0, at), Number(line.slice(at + 1))];
-    }),
-  );
-}
 
 describe('what an agent measures', () => {
   test('is what it knows, under the names of the catalogue, and its health is its progress', async () => {
