@@ -1,6 +1,8 @@
 /** A pod as the store and the state directory see it: a UID, volumes, a private directory, and the real command line. */
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { RestoreReceipt } from '../../src/contract/receipt.ts';
 import type { JsonObject, Ran, RunOptions, Workplace } from '../cli/run-cli.ts';
 
@@ -99,6 +101,21 @@ export class Pod {
   forgetState(): void {
     rmSync(this.state, { recursive: true, force: true });
   }
+}
+
+/** When a container that runs says that event, with `--output json`; rejects when it ends without. */
+export async function said(child: ChildProcess, event: string): Promise<void> {
+  const lines = createInterface({ input: child.stderr as NodeJS.ReadableStream });
+  try {
+    for await (const line of lines) {
+      if (line.startsWith('{') && (JSON.parse(line) as JsonObject)['event'] === event) return;
+    }
+  } finally {
+    // Whoever collects what it prints goes on.
+    lines.close();
+    child.stderr?.resume();
+  }
+  throw new Error(`the container ended and never said ${event}`);
 }
 
 function outputsOf({ stderr }: Ran): Pick<Rehydrated, 'error' | 'events'> {

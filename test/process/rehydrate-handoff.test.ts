@@ -2,11 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Workplace } from '../cli/run-cli.ts';
 import { GoneServer } from '../support/gone-server.ts';
-import { Pod } from './pod.ts';
+import { Pod, said } from './pod.ts';
 
 let place: Workplace;
 beforeEach(async () => {
@@ -21,10 +20,6 @@ async function started(uid: string): Promise<Pod> {
   return pod;
 }
 
-async function waiting(pod: Pod, outcome: string): Promise<void> {
-  for (let i = 0; i < 400 && pod.receipt()?.outcome !== outcome; i++) await sleep(50);
-}
-
 /** Records of `checkpoint` name the host, as those of an agent name its pod. */
 describe('the handoff', () => {
   test('a successor waits for the final checkpoint of its predecessor, and gets it', async () => {
@@ -35,11 +30,7 @@ describe('the handoff', () => {
     let sealed: number | undefined;
     const { code, receipt, events } = await pod.rehydrate(['--handoff-wait', '60s'], {
       onStart: async (child) => {
-        let said = '';
-        child.stderr?.on('data', (chunk) => {
-          said += String(chunk);
-        });
-        for (let i = 0; i < 400 && !said.includes('rehydrate.handoff'); i++) await sleep(25);
+        await said(child, 'rehydrate.handoff');
         before.write('ledger', 'the last');
         sealed = (await before.checkpoint(['--seal']))['slot'] as number;
       },
@@ -138,9 +129,9 @@ describe('a pod that lost its lineage', () => {
     successor.write('ledger', 'of the successor');
     const { slot } = await successor.checkpoint();
     const { code, receipt } = await pod.rehydrate(['--claim-wait', '60s', '--service', server.address], {
-      onStart: async () => {
-        await waiting(pod, 'waiting');
-        expect(pod.receipt()).toMatchObject({ waitsFor: expect.stringContaining('pod-2') });
+      onStart: async (child) => {
+        await said(child, 'rehydrate.held');
+        expect(pod.receipt()).toMatchObject({ outcome: 'waiting', waitsFor: expect.stringContaining('pod-2') });
         server.pods.set('pod-2', 'gone');
       },
     });

@@ -1,25 +1,40 @@
 /** Each policy under each of the three answers to "no data", with real processes on a directory. */
 import { hash } from 'node:crypto';
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Workplace } from '../cli/run-cli.ts';
-import { Pod } from './pod.ts';
+import { Pod, said } from './pod.ts';
 
+/** Stores that were made once: a repository, and one in which a pod has left two checkpoints. */
+const made = { empty: new Workplace(), used: new Workplace() };
+let slots: { readonly older: number; readonly newest: number };
 let place: Workplace;
-beforeEach(async () => {
+beforeAll(async () => {
+  await made.empty.json(['init']);
+  copyStore(made.empty, made.used);
+  slots = await usedBy(new Pod(made.used, 'pod-1'));
+});
+afterAll(() => {
+  for (const each of Object.values(made)) each[Symbol.dispose]();
+});
+beforeEach(() => {
   place = new Workplace();
-  await place.json(['init']);
+  copyStore(made.empty, place);
 });
 afterEach(() => place[Symbol.dispose]());
+
+function copyStore(from: Workplace, to: Workplace): void {
+  rmSync(to.at('store'), { recursive: true, force: true });
+  for (const name of ['store', 'key'])
+    cpSync(from.at(name), to.at(name), { recursive: true, preserveTimestamps: true });
+}
 
 /** Too large for a record: its pack is an object of its own, which can get lost. */
 const large = (letter: string): string =>
   Array.from({ length: 15_000 }, (_, i) => hash('sha256', `${letter}${i}`)).join('\n');
 
-async function predecessor(): Promise<{ readonly older: number; readonly newest: number }> {
-  const pod = new Pod(place, 'pod-1');
+async function usedBy(pod: Pod): Promise<typeof slots> {
   expect(await pod.rehydrate()).toMatchObject({ code: 0 });
   pod.write('ledger', 'one');
   pod.write('rest', large('a'));
@@ -27,6 +42,11 @@ async function predecessor(): Promise<{ readonly older: number; readonly newest:
   pod.write('ledger', large('b'));
   const newest = (await pod.checkpoint())['slot'] as number;
   return { older, newest };
+}
+
+function predecessor(): typeof slots {
+  copyStore(made.used, place);
+  return slots;
 }
 
 function files(below: string): readonly string[] {
@@ -41,7 +61,7 @@ const ways: Readonly<Record<string, { readonly answer: string; make(): Promise<r
   'a pack of the newest checkpoint is gone': {
     answer: 'missing',
     async make() {
-      const { newest } = await predecessor();
+      const { newest } = predecessor();
       const packs = files(place.at('store')).filter((path) => path.includes(`/pk/${newest}-`));
       expect(packs.length).toBeGreaterThan(0);
       for (const path of packs) rmSync(path);
@@ -58,7 +78,7 @@ const ways: Readonly<Record<string, { readonly answer: string; make(): Promise<r
   'the newest record is not the one that is expected': {
     answer: 'missing',
     async make() {
-      const { newest } = await predecessor();
+      const { newest } = predecessor();
       return ['--expect', `${newest}:${'0'.repeat(64)}`];
     },
   },
@@ -69,7 +89,7 @@ const ways: Readonly<Record<string, { readonly answer: string; make(): Promise<r
   'the store is not there': {
     answer: 'unreachable',
     async make() {
-      await predecessor();
+      predecessor();
       renameSync(place.at('store'), place.at('elsewhere'));
       return [];
     },
@@ -127,7 +147,7 @@ describe.each(rows)('when $name', ({ answer, make }) => {
 
 describe('older data', () => {
   test('is taken when the newest is damaged, if it is young enough, and the claim names it', async () => {
-    const { newest, older } = await predecessor();
+    const { newest, older } = predecessor();
     for (const path of files(place.at('store'))) if (path.includes(`/pk/${newest}-`)) rmSync(path);
     const pod = new Pod(place, 'pod-2');
     const { code, receipt } = await pod.rehydrate(['--on-missing', 'older:1h']);
@@ -143,12 +163,12 @@ describe('older data', () => {
   });
 
   test('that is too old is not taken', async () => {
-    const { newest } = await predecessor();
+    const { newest } = predecessor();
     for (const path of files(place.at('store'))) if (path.includes(`/pk/${newest}-`)) rmSync(path);
     const pod = new Pod(place, 'pod-2');
     const { code, receipt } = await pod.rehydrate(['--on-missing', 'older:1ms'], {
       onStart: async (child) => {
-        for (let i = 0; i < 400 && pod.receipt()?.outcome !== 'waiting'; i++) await sleep(50);
+        await said(child, 'rehydrate.no-data');
         child.kill('SIGTERM');
       },
     });
@@ -160,12 +180,12 @@ describe('older data', () => {
 
 describe('a container that is blocked', () => {
   test('goes on by itself when the store is back, and what it waits for stands in the receipt', async () => {
-    const { newest } = await predecessor();
+    const { newest } = predecessor();
     renameSync(place.at('store'), place.at('elsewhere'));
     const pod = new Pod(place, 'pod-2');
     const { code, receipt } = await pod.rehydrate(['--on-unreachable', 'block:60s'], {
-      onStart: async () => {
-        for (let i = 0; i < 400 && pod.receipt()?.outcome !== 'waiting'; i++) await sleep(50);
+      onStart: async (child) => {
+        await said(child, 'rehydrate.no-data');
         expect(pod.receipt()).toMatchObject({
           outcome: 'waiting',
           waitsFor: expect.stringContaining('E_STORE_UNREACHABLE'),
@@ -178,13 +198,13 @@ describe('a container that is blocked', () => {
   });
 
   test('goes on when a lost pack is back', async () => {
-    const { newest } = await predecessor();
+    const { newest } = predecessor();
     const packs = files(place.at('store')).filter((path) => path.includes(`/pk/${newest}-`));
     for (const path of packs) renameSync(path, `${place.at('kept')}-${packs.indexOf(path)}`);
     const pod = new Pod(place, 'pod-2');
     const { code, receipt } = await pod.rehydrate(['--on-missing', 'block:60s'], {
-      onStart: async () => {
-        for (let i = 0; i < 400 && pod.receipt()?.outcome !== 'waiting'; i++) await sleep(50);
+      onStart: async (child) => {
+        await said(child, 'rehydrate.no-data');
         for (const [i, path] of packs.entries()) renameSync(`${place.at('kept')}-${i}`, path);
       },
     });
@@ -195,7 +215,7 @@ describe('a container that is blocked', () => {
 });
 
 test('a wrong key is no missing data: no policy begins empty with it', async () => {
-  await predecessor();
+  predecessor();
   const other = new Workplace();
   try {
     await other.json(['init']);
@@ -216,10 +236,10 @@ test('a wrong key is no missing data: no policy begins empty with it', async () 
 test('a first boot that is told to wait goes on when a checkpoint appears', async () => {
   const pod = new Pod(place, 'pod-2');
   const { code, receipt } = await pod.rehydrate(['--on-first-boot', 'block:60s'], {
-    onStart: async () => {
+    onStart: async (child) => {
       mkdirSync(place.at('seed'));
       writeFileSync(place.at('seed', 'ledger'), 'seeded');
-      for (let i = 0; i < 400 && pod.receipt()?.outcome !== 'waiting'; i++) await sleep(50);
+      await said(child, 'rehydrate.no-data');
       await place.json(['checkpoint', place.at('seed'), '--seal']);
     },
   });

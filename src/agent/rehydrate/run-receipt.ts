@@ -52,11 +52,12 @@ export async function sayWaiting(
   event: 'rehydrate.held' | 'rehydrate.no-data',
   message: string,
 ): Promise<void> {
-  run.ports.onEvent({ event, message });
   await run.ports.state.replace(
     receiptFile,
     printReceipt({ ...receiptOf(run, 'waiting', undefined), waitsFor: message }),
   );
+  // Who hears of it finds the receipt.
+  run.ports.onEvent({ event, message });
 }
 
 /** For those who look at the store. The application does not wait for it for long. */
