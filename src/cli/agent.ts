@@ -121,6 +121,7 @@ async function connect(
     await host.openWriter(address, {
       create: false,
       onRetry: onWaiting,
+      ending: { signal: host.signal, msMax: settings.graceMs },
       bandwidth: {
         uploadBytesPerSecond: settings.uploadBytesPerSecond,
         // From SIGTERM on what is left counts more than the neighbours.

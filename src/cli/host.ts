@@ -85,6 +85,8 @@ export interface Host {
       readonly create: boolean;
       readonly onRetry?: (notice: { readonly reason: string; readonly failingMs: number }) => void;
       readonly bandwidth?: Bandwidth;
+      /** From when the signal fires on the process has so long to live, and no request is waited for longer. */
+      readonly ending?: { readonly signal: AbortSignal; readonly msMax: number };
     },
   ): Promise<Counted<ObjectWriter>>;
   /** What looks at a store from outside. */

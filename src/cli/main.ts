@@ -224,9 +224,9 @@ const host: Host = {
       [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
     });
   },
-  async openWriter(address, { create, onRetry = sayWaiting, bandwidth }) {
+  async openWriter(address, { create, onRetry = sayWaiting, bandwidth, ending }) {
     const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
-    const store = await openStore(address, 'write', { create, onRetry });
+    const store = await openStore(address, 'write', { create, onRetry, ...(ending === undefined ? {} : { ending }) });
     const traffic = new StoreTraffic();
     const paces = await pacesOf(bandwidth);
     const limited = paces === undefined ? store : new paces.LimitedWriter(store, paces);

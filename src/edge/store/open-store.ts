@@ -8,7 +8,7 @@ import { systemRandom } from '../host/system-random.ts';
 import { DirectoryInspector } from './directory-inspector.ts';
 import { openDirectoryReader, openDirectorySweeper, openDirectoryWriter } from './directory-store.ts';
 import type { S3Parts } from './s3/s3-connection.ts';
-import type { RetryNotice } from './s3/request-policy.ts';
+import type { Ending, RetryNotice } from './s3/request-policy.ts';
 import { type Environment, parseS3Settings, type S3Settings } from './s3/s3-settings.ts';
 
 /** What the opener may do with the store, by power: a restore reads, an agent writes, garbage collection sweeps. */
@@ -23,6 +23,8 @@ export interface OpenStoreOptions {
   readonly env?: Environment;
   /** Called before a request to a store in the network is tried again. */
   readonly onRetry?: (notice: RetryNotice) => void;
+  /** When the process comes to its end, and how long that may take. */
+  readonly ending?: Ending;
 }
 
 /** An opened store holds file descriptors or connections until it is disposed of. */
@@ -69,8 +71,13 @@ async function openS3(settings: S3Settings, access: StoreAccess, options: OpenSt
   return access === 'sweep' ? openS3Sweeper(settings, parts) : openS3Reader(settings, parts);
 }
 
-function s3PartsOf({ onRetry }: OpenStoreOptions): S3Parts {
-  return { clock: systemClock, random: systemRandom, ...(onRetry === undefined ? {} : { onRetry }) };
+function s3PartsOf({ onRetry, ending }: OpenStoreOptions): S3Parts {
+  return {
+    clock: systemClock,
+    random: systemRandom,
+    ...(onRetry === undefined ? {} : { onRetry }),
+    ...(ending === undefined ? {} : { ending }),
+  };
 }
 
 /** What an address names. */

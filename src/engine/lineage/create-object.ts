@@ -5,6 +5,8 @@ import type { ObjectWriter } from '../ports/object-store.ts';
 
 /** Waits between sendings of the same bytes, in ms; six and a half seconds in all. */
 const resendDelaysMs: readonly number[] = [100, 200, 400, 800, 1600, 3200];
+/** A store that is patient itself may take minutes for one sending: after so long none follows. */
+const resendMsMax = 30_000;
 
 /** created: it stands there, by this call or by an earlier one with the same bytes. vanished: taken, and gone when it was read. */
 export type Creation =
@@ -15,7 +17,7 @@ export type Creation =
 /**
  * Creates an object and finds out what became of it. An unclear reply (an error, or "exists", which may be the echo of our
  * own first sending) is settled by reading the object: our bytes mean created, nothing there means that the same bytes are
- * sent again, a bounded number of times. Bytes have to be unique to this attempt, as those of a record are.
+ * sent again, a bounded number of times and for a bounded time. Bytes have to be unique to this attempt, as those of a record are.
  *
  * Throws what the store threw when that cannot be settled; E_ABORTED leaves open whether the object was created.
  */
@@ -27,6 +29,7 @@ export async function createObject(
 ): Promise<Creation> {
   const { store, clock } = parts;
   const waiting = options.signal === undefined ? {} : { signal: options.signal };
+  const lastMs = clock.monotonicMs() + resendMsMax;
   for (let attempt = 0; ; attempt++) {
     let unclear: HoldfastError | undefined;
     try {
@@ -48,7 +51,7 @@ export async function createObject(
       if (!isHoldfastError(error) || error.code === 'E_ABORTED') throw error;
       unclear ??= error;
     }
-    const delayMs = resendDelaysMs[attempt];
+    const delayMs = clock.monotonicMs() < lastMs ? resendDelaysMs[attempt] : undefined;
     if (delayMs === undefined || unclear.kind !== 'retry' || unclear.code === 'E_STORE_FULL') throw unclear;
     await clock.wait(delayMs, waiting);
   }

@@ -45,6 +45,13 @@ export interface RequestPolicyOptions {
   readonly renewCredentials?: (() => Promise<unknown>) | undefined;
   /** Called before each wait for another attempt. */
   readonly onRetry?: ((notice: RetryNotice) => void) | undefined;
+  readonly ending?: Ending | undefined;
+}
+
+/** From when the signal fires on, the process has so long to live: waits that are under way end, and those that follow are short. */
+export interface Ending {
+  readonly signal: AbortSignal;
+  readonly msMax: number;
 }
 
 export interface Request {
@@ -134,8 +141,20 @@ export class RequestPolicy {
         }
         const delayMs = this.#jittered(failures) + this.#budget.take();
         onRetry?.({ doing, reason, failingMs, delayMs });
-        await clock.wait(delayMs, signal === undefined ? {} : { signal });
+        await this.#wait(delayMs, signal);
       }
+    }
+  }
+
+  /** Between two attempts. The end of the process is no time to wait for: the store may be back. */
+  async #wait(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { clock, ending } = this.#options;
+    const waked = ending === undefined || ending.signal.aborted ? undefined : ending.signal;
+    const signals = [signal, waked].filter((each) => each !== undefined);
+    try {
+      await clock.wait(delayMs, signals.length === 0 ? {} : { signal: AbortSignal.any(signals) });
+    } catch (error) {
+      if (signal?.aborted === true || waked?.aborted !== true) throw error;
     }
   }
 
@@ -157,13 +176,16 @@ export class RequestPolicy {
   }
 
   #patienceMs(): number {
-    const { patienceMs } = this.#options;
+    const { ending } = this.#options;
+    const patienceMs = Math.min(this.#options.patienceMs, ending?.signal.aborted === true ? ending.msMax : Infinity);
     return this.#heard && !this.#exhausted ? patienceMs : Math.min(patienceMs, firstPatienceMsMax);
   }
 
   /** Anything from nothing to a bound that doubles: whoever failed together does not come back together. */
   #jittered(failures: number): number {
-    const boundMs = Math.min(delayMsMax, delayMsFirst * 2 ** Math.min(failures, 30));
+    const { ending } = this.#options;
+    const longestMs = ending?.signal.aborted === true ? Math.min(delayMsMax, ending.msMax / 20) : delayMsMax;
+    const boundMs = Math.min(longestMs, delayMsFirst * 2 ** Math.min(failures, 30));
     const [a = 0, b = 0, c = 0] = this.#options.random.bytes(3);
     return (boundMs * ((a << 16) | (b << 8) | c)) / 0x1000000;
   }

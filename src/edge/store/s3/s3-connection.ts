@@ -18,6 +18,7 @@ export interface S3Parts {
   readonly clock: Clock;
   readonly random: RequestPolicyOptions['random'];
   readonly onRetry?: RequestPolicyOptions['onRetry'];
+  readonly ending?: RequestPolicyOptions['ending'];
   /** For tests. Without them the standard chain decides, and refreshes while the process runs. */
   readonly credentials?: S3Credentials | (() => Promise<S3Credentials>);
   /** In place of the SDK's client, for the simulator. */
@@ -65,11 +66,11 @@ export class S3Connection implements AsyncDisposable {
     this.uploadMemory = new UploadMemory(settings.uploadBytesMax);
     this.sending = new ConcurrencyWindow(parts.clock, partsAtOnce, partsAtOnce);
     const { requestsMax, requestsPerSecond, patienceMs } = settings;
-    const { clock, random, onRetry } = parts;
+    const { clock, random, onRetry, ending } = parts;
     // Past what the SDK remembers: it believes in credentials until the time that came with them, if any.
     const renewCredentials = () => this.client.config.credentials({ forceRefresh: true });
     const pace = { requestsMax, requestsPerSecond, patienceMs };
-    this.policy = new RequestPolicy({ clock, random, ...pace, renewCredentials, onRetry });
+    this.policy = new RequestPolicy({ clock, random, ...pace, renewCredentials, onRetry, ending });
   }
 
   /** The bucket and the key of an object in it. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ConcurrencyWindow } from '../../../../src/edge/store/s3/concurrency-window.ts';
-import { RequestPolicy, type RetryNotice } from '../../../../src/edge/store/s3/request-policy.ts';
+import { type Ending, RequestPolicy, type RetryNotice } from '../../../../src/edge/store/s3/request-policy.ts';
 import { RetryBudget } from '../../../../src/edge/store/s3/retry-budget.ts';
 import { HoldfastError } from '../../../../src/engine/model/errors.ts';
 import type { Clock } from '../../../../src/engine/ports/clock.ts';
@@ -30,12 +30,12 @@ function answer(status: number, name: string): Error {
   return Object.assign(new Error(name), { name, $metadata: { httpStatusCode: status } });
 }
 
-function make({ patienceMs = 60_000, chance = 0xff, renewCredentials }: Making = {}) {
+function make({ patienceMs = 60_000, chance = 0xff, renewCredentials, ending }: Making = {}) {
   const clock = new SteppedClock();
   const notices: RetryNotice[] = [];
   const random = { bytes: (length: number) => new Uint8Array(length).fill(chance) };
   const onRetry = (notice: RetryNotice): void => void notices.push(notice);
-  const policy = new RequestPolicy({ clock, random, requestsMax: 32, patienceMs, onRetry, renewCredentials });
+  const policy = new RequestPolicy({ clock, random, requestsMax: 32, patienceMs, onRetry, renewCredentials, ending });
   const request = { doing: 'trying', intent: 'read' } as const;
   return { clock, notices, policy, request };
 }
@@ -44,6 +44,7 @@ interface Making {
   readonly patienceMs?: number;
   readonly chance?: number;
   readonly renewCredentials?: () => Promise<void>;
+  readonly ending?: Ending;
 }
 
 /** Fails so many times, then succeeds. */
@@ -113,6 +114,42 @@ describe('credentials that have expired', () => {
     const { attempt } = failing(2, expired);
     expect(await policy.run(request, attempt)).toBe('done');
     expect(asked).toBe(2);
+  });
+});
+
+describe('a process that comes to its end', () => {
+  const down = (): Error => answer(503, 'ServiceUnavailable');
+
+  test('waits for no request longer than it has, and asks often', async () => {
+    const ending = AbortSignal.abort();
+    const { clock, policy, request } = make({ patienceMs: 300_000, ending: { signal: ending, msMax: 10_000 } });
+    // The store has answered once.
+    await policy.run(request, async () => 'done');
+    await expect(policy.run(request, failing(9999, down).attempt)).rejects.toMatchObject({
+      code: 'E_STORE_UNREACHABLE',
+    });
+    expect(clock.ms).toBeLessThan(11_000);
+    expect(Math.max(...clock.waits)).toBeLessThanOrEqual(500);
+  });
+
+  test('asks again at once what was waiting when it was told', async () => {
+    const ending = new AbortController();
+    const { clock, policy, request } = make({ ending: { signal: ending.signal, msMax: 10_000 } });
+    let waiting = (): void => undefined;
+    const waits = new Promise<void>((resolve) => {
+      waiting = resolve;
+    });
+    clock.wait = (_ms, { signal } = {}) =>
+      new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(new HoldfastError('E_ABORTED', 'a wait was ended')));
+        waiting();
+      });
+    const { attempt, count } = failing(1, down);
+    const running = policy.run(request, attempt);
+    await waits;
+    expect(count()).toBe(1);
+    ending.abort();
+    expect(await running).toBe('done');
   });
 });
 
