@@ -182,13 +182,30 @@ older:1h takes an older checkpoint, if it was made at most an hour ago.`,
   },
   {
     name: 'webhook',
-    usage: ['--settings FILE --tls-cert FILE --tls-key FILE'],
+    usage: [
+      '--settings FILE --tls-cert FILE --tls-key FILE',
+      '--settings FILE --tls-secret NAMESPACE/NAME --tls-name NAME --webhook-configuration NAME',
+    ],
     summary: 'admission webhook: inject the containers into pods that ask for it',
     details: `Answers AdmissionReviews of pods on POST /mutate, over TLS only. Pods that do not say holdfast.dev/inject: "true" are let through
 as they are. Annotations that cannot be read refuse the pod, with what is wrong and what to do. GET /healthz, /readyz and /metrics are
 answered as well, everything else with 404. Settings and certificate are read again when they change; what cannot be used is said, and
-what was in use stays. See docs/kubernetes.md and docs/annotations.md.`,
-    options: ['settings', 'tls-cert', 'tls-key', 'listen', 'drain', 'log-level'],
+what was in use stays. See docs/kubernetes.md and docs/annotations.md.
+
+With --tls-secret the webhooks need no files and nobody else for their certificate: they make it in that Secret, which has to be
+there, renew it in time, and put the CA into the webhook configuration. Inside of a pod only, with the rights that the chart gives.`,
+    options: [
+      'settings',
+      'tls-cert',
+      'tls-key',
+      'tls-secret',
+      'tls-name',
+      'tls-validity',
+      'webhook-configuration',
+      'listen',
+      'drain',
+      'log-level',
+    ],
     examples: [
       'holdfast webhook --settings settings.json --tls-cert tls.crt --tls-key tls.key',
       'holdfast webhook --settings settings.json --tls-cert tls.crt --tls-key tls.key --listen 127.0.0.1:8443',

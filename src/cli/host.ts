@@ -19,6 +19,8 @@ import type { VolumeUsers } from '../engine/ports/volume-users.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { HolderId, LineageName, Slot } from '../engine/model/ids.ts';
+import type { CertificateTools } from '../webhook/certificate-keeper.ts';
+import type { KubeApi } from '../webhook/kube-api.ts';
 
 export interface Output {
   readonly isTerminal: boolean;
@@ -174,6 +176,9 @@ export interface Host {
     readonly key: string;
     readonly validUntilMs: number;
   }>;
+  /** The API server of the cluster that this process runs in. E_USAGE outside of a pod. */
+  openKubeApi(): Promise<KubeApi & Disposable>;
+  certificateTools(): Promise<CertificateTools>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

@@ -351,6 +351,17 @@ const host: Host = {
     }
   },
   readTlsFiles: async (paths) => (await import('../edge/host/tls-files.ts')).readTlsFiles(paths),
+  async openKubeApi() {
+    const { InClusterApi, inClusterPlaces } = await import('../edge/kube/in-cluster-api.ts');
+    return new InClusterApi(inClusterPlaces(process.env));
+  },
+  async certificateTools() {
+    const [make, inspect] = await Promise.all([
+      import('../edge/host/make-certificate.ts'),
+      import('../edge/host/inspect-certificate.ts'),
+    ]);
+    return { ...make, ...inspect };
+  },
   bootId() {
     try {
       return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();

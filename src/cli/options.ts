@@ -88,6 +88,10 @@ export type OptionName =
   | 'settings'
   | 'tls-cert'
   | 'tls-key'
+  | 'tls-secret'
+  | 'tls-name'
+  | 'tls-validity'
+  | 'webhook-configuration'
   | 'listen'
   | 'drain'
   | 'help';
@@ -199,6 +203,16 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   settings: { value: 'FILE', help: 'what the webhook may inject and for whom, as JSON; read again when it changes' },
   'tls-cert': { value: 'FILE', help: 'certificate of the server with its chain, PEM; read again when it changes' },
   'tls-key': { value: 'FILE', help: 'the key that belongs to it, PEM' },
+  'tls-secret': {
+    value: 'NAMESPACE/NAME',
+    help: 'in place of files: a Secret in which the webhooks make and renew a certificate themselves',
+  },
+  'tls-name': { value: 'NAME', help: 'with --tls-secret: DNS name that the certificate is for, SERVICE.NAMESPACE.svc' },
+  'tls-validity': { value: 'DURATION', help: 'with --tls-secret: how long each certificate is valid (default 90d)' },
+  'webhook-configuration': {
+    value: 'NAME',
+    help: 'with --tls-secret: the MutatingWebhookConfiguration that is to trust the certificate',
+  },
   listen: { value: 'HOST:PORT', help: 'address to listen on (default 0.0.0.0:10250)' },
   drain: { value: 'DURATION', help: 'go on answering for this long after the signal to end (default 5s)' },
   'log-level': { value: 'LEVEL', help: 'debug, info (default), warn or error' },

@@ -1,6 +1,7 @@
 /** `holdfast webhook`: the admission webhook, until it is told to end. */
 import { HoldfastError } from '../engine/model/errors.ts';
-import { startWebhook } from '../webhook/server.ts';
+import { CertificateKeeper, type CertificatePlaces } from '../webhook/certificate-keeper.ts';
+import { logTo, startWebhook, type WebhookParts } from '../webhook/server.ts';
 import type { Host } from './host.ts';
 import { type Parsed, parseDuration, usage } from './options.ts';
 import { noArguments } from './session.ts';
@@ -13,26 +14,23 @@ const lookMs = 1000;
 export async function webhook(host: Host, parsed: Parsed): Promise<number> {
   noArguments(command, parsed);
   const settings = parsed.required('settings');
-  const paths = { cert: parsed.required('tls-cert'), key: parsed.required('tls-key') };
   const drain = parsed.text('drain');
   const logLevel = parsed.text('log-level') ?? 'info';
   if (!levels.includes(logLevel)) {
     throw usage(command, `--log-level is ${JSON.stringify(logLevel)}, none of ${levels.join(', ')}`);
   }
   const address = addressOf(parsed.text('listen') ?? '0.0.0.0:10250');
+  const drainMs = drain === undefined ? 5000 : parseDuration(command, 'drain', drain);
+  const writeLog = (line: string): void => void host.stdout.write(line);
+  await using cleanup = new AsyncDisposableStack();
   const running = await startWebhook(
     {
       clock: host.clock,
       readSettings: () => host.readSettings(settings),
-      readCertificate: () => host.readTlsFiles(paths),
-      writeLog: (line) => host.stdout.write(line),
+      readCertificate: await certificateReader(host, parsed, { logLevel, writeLog, cleanup }),
+      writeLog,
     },
-    {
-      ...address,
-      logLevel,
-      lookMs,
-      drainMs: drain === undefined ? 5000 : parseDuration(command, 'drain', drain),
-    },
+    { ...address, logLevel, lookMs, drainMs },
   ).catch((cause: unknown) => {
     throw asListenError(cause, address);
   });
@@ -42,6 +40,65 @@ export async function webhook(host: Host, parsed: Parsed): Promise<number> {
   });
   await running.close();
   return 0;
+}
+
+interface Surroundings {
+  readonly logLevel: string;
+  readonly writeLog: (line: string) => void;
+  readonly cleanup: AsyncDisposableStack;
+}
+
+/** From files, or from the Secret in which the webhooks keep it themselves. */
+async function certificateReader(
+  host: Host,
+  parsed: Parsed,
+  { logLevel, writeLog, cleanup }: Surroundings,
+): Promise<WebhookParts['readCertificate']> {
+  const places = keptPlaces(parsed);
+  if (places === undefined) {
+    const paths = { cert: parsed.required('tls-cert'), key: parsed.required('tls-key') };
+    return () => host.readTlsFiles(paths);
+  }
+  const log = logTo(writeLog, logLevel);
+  const api = cleanup.use(await host.openKubeApi());
+  const keeper = new CertificateKeeper(
+    {
+      clock: host.clock,
+      api,
+      tools: await host.certificateTools(),
+      say: (event, about, isTrouble) =>
+        log[isTrouble ? 'warn' : 'info']({ event: `certificate-${event}`, ...about }, `certificate ${event}`),
+    },
+    places,
+  );
+  await keeper.start(host.signal);
+  const ended = new AbortController();
+  const running = keeper.run(ended.signal);
+  cleanup.defer(async () => {
+    ended.abort();
+    await running;
+  });
+  return () => keeper.read();
+}
+
+const validityDefault = '90d';
+const validityMsMin = 10_000;
+
+/** Undefined where files are named. */
+function keptPlaces(parsed: Parsed): CertificatePlaces | undefined {
+  const given = parsed.text('tls-secret');
+  if (given === undefined) return undefined;
+  if (parsed.text('tls-cert') !== undefined || parsed.text('tls-key') !== undefined) {
+    throw usage(command, '--tls-secret and --tls-cert, --tls-key: the certificate comes from one of them');
+  }
+  const [namespace, secret, more] = given.split('/');
+  if (!namespace || !secret || more !== undefined) {
+    throw usage(command, `--tls-secret is ${JSON.stringify(given)}, not NAMESPACE/NAME`);
+  }
+  const validityMs = parseDuration(command, 'tls-validity', parsed.text('tls-validity') ?? validityDefault);
+  if (validityMs < validityMsMin) throw usage(command, '--tls-validity is less than 10s');
+  const configuration = parsed.required('webhook-configuration');
+  return { namespace, secret, configuration, name: parsed.required('tls-name'), validityMs };
 }
 
 /** `HOST:PORT`, `[::]:PORT` or `:PORT`. */

@@ -88,9 +88,9 @@ interface ServerState {
   isReady: boolean;
 }
 
-type Log = pino.Logger;
+export type Log = pino.Logger;
 
-function logTo(write: (line: string) => void, level: string): Log {
+export function logTo(write: (line: string) => void, level: string): Log {
   return pino(
     {
       level,

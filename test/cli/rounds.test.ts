@@ -125,6 +125,8 @@ class Machine {
       readSettings: unused,
       readTlsFiles: unused,
       askAgent: unused,
+      openKubeApi: unused,
+      certificateTools: unused,
     };
   }
 }

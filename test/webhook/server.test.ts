@@ -150,6 +150,7 @@ it.each([
   ['with an address that is none', ['--listen', 'somewhere'], /--listen is "somewhere"/],
   ['with a log level that is none', ['--log-level', 'loud'], /none of debug/],
   ['with a certificate that is not there', ['--tls-cert', '/nowhere/tls.crt'], /the certificate cannot be read/],
+  ['with a certificate from two places', ['--tls-secret', 'a/b'], /the certificate comes from one of them/],
 ])('does not start %s', async (name, args, message) => {
   const settings = name === 'without settings' ? [] : ['--settings', webhook.settingsFile];
   const files = ['--tls-key', webhook.keyFile, ...(args[0] === '--tls-cert' ? [] : ['--tls-cert', webhook.certFile])];

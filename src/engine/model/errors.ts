@@ -47,6 +47,8 @@ export type ErrorCode =
   | 'E_SUSPECT'
   | 'E_BLOCKED'
   | 'E_POD_GONE'
+  | 'E_CLUSTER_UNREACHABLE'
+  | 'E_CLUSTER_REFUSED'
   | 'E_ABORTED'
   | 'E_INTERNAL';
 
@@ -221,6 +223,16 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorInfo>> = {
     exit: 36,
     remedy:
       'The pod of this process was deleted from the cluster and does not write any more; its successor goes on. Nothing has to be done.',
+  },
+  E_CLUSTER_UNREACHABLE: {
+    kind: 'retry',
+    exit: 34,
+    remedy: 'Check the way to the API server (address, network policy, proxy), then run the command again.',
+  },
+  E_CLUSTER_REFUSED: {
+    kind: 'settings',
+    exit: 35,
+    remedy: 'The API server refuses it: give this identity the right that is named, or make what is missing.',
   },
   E_ABORTED: {
     kind: 'retry',
