@@ -774,7 +774,9 @@ class Agent {
       liveness: {
         isGone: async (holder) => {
           await process.point('liveness');
-          return this.#gone.has(holder) ? 'gone' : 'unknown';
+          // Others count as deleted though they run; of itself a process learns only what is so.
+          const gone = holder === process.machine.state.holder ? process.machine.retired : this.#gone.has(holder);
+          return gone ? 'gone' : 'unknown';
         },
       },
       policy,
@@ -970,7 +972,8 @@ class Agent {
 
   #expect(error: unknown, writer?: LineageWriter): void {
     if (error instanceof Crash) throw error;
-    if (isHoldfastError(error, ...expectedCodes)) {
+    const deleted = isHoldfastError(error, 'E_POD_GONE') && this.#process.machine.retired;
+    if (deleted || isHoldfastError(error, ...expectedCodes)) {
       this.#world.scheduler.note(`${this.#process.name}: ${error.code} ${error.message}`);
       this.#world.count(error.code);
       return;
