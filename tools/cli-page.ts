@@ -54,7 +54,7 @@ cannot be printed are shown with \`\\xNN\` for each such byte. With \`--output j
 | \`consistency\` | \`quiesced\`, \`converged\` (a point in time) or \`fuzzy\` (some files moved while they were read; they are named) |
 | \`skipped\` | names that are not in the checkpoint, by \`volume\` and \`reason\`, with \`count\` and the first \`names\` |
 | \`incomplete\` | data is missing, or was not restored as it was; exit code 3, of a restore that lacks lost files 28 |
-| \`suspect\`, \`suspicions\` | of a checkpoint: it is empty or holds much less than the last good one, where (\`volume\`, \`path\`), and how much there was \`before\` and is \`now\`; exit code 32 |
+| \`suspect\`, \`suspicions\` | of a checkpoint: it is empty, holds much less than the last good one, or shows a PostgreSQL cluster in pieces (\`reason\`), where (\`volume\`, \`path\`), and how much there was \`before\` and is \`now\`; exit code 32 |
 | \`volumes\` | by name, the same of each volume: its own \`root\`, \`files\`, \`bytes\`, \`newBytes\`, \`skipped\`, \`incomplete\`; \`slot\`, \`id\`, \`storedBytes\`, \`requests\` and \`seconds\` are the set's, since its volumes share record and packs; and more, such as \`volatileNames\`: files of SQLite that are stored as read, at whatever moment |
 | \`refuted\` | of a checkpoint with \`--quiesced\`: what spoke against it, by \`volume\` and \`reason\`: \`changed\` between two passes, \`writer\` that cannot be ruled out; empty when it is quiesced |
 | \`databases\`, \`databaseLockMs\` | of a checkpoint with \`--sqlite-locks\`: each database with \`volume\`, \`path\`, \`mode\` (\`rollback\`, \`wal\`), \`locked\` and else the \`reason\`; how long writers were kept waiting |

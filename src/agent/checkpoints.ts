@@ -229,7 +229,10 @@ export class Checkpoints {
 function suspicionText({ suspicions }: CaptureOutcome): string {
   const [first] = suspicions;
   if (first === undefined) return 'the volumes may hold less than there was before';
-  const { volume, path, before, now } = first;
+  const { volume, path, reason, before, now } = first;
+  if (reason === 'torn') {
+    return `${volume}, ${path}: files of a PostgreSQL cluster moved while they were read; hooks hold it still (docs/consistency.md)`;
+  }
   return `${volume}, ${path}: ${now.files} files of ${before.files}, ${now.bytes} bytes of ${before.bytes}`;
 }
 

@@ -61,7 +61,7 @@ and 5 s of a checkpoint); roots do not change. --no-compact leaves that out.
 A volume that is empty, or that keeps less than a fifth of the files or of the bytes of the last good checkpoint, makes the
 checkpoint suspect: complete, but not what is restored by default, until \`holdfast ack\` releases it or a later one is good
 again. Exit code ${errorCatalogue.E_SUSPECT.exit}. --guard says how much must be left: 50% of each volume, db=80% of a path, logs:archive=50% of a path of one
-volume, 0% for anything but empty, off for no guard.
+volume, 0% for anything but empty, off for no guard. A fuzzy checkpoint in which files of a PostgreSQL cluster moved is suspect, too.
 
 With --dry-run it only computes the root: equal roots mean equal content, names and metadata.`,
     options: [

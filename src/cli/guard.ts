@@ -40,7 +40,8 @@ function ruleOf(command: string, text: string): GuardRule {
 }
 
 /** `data: 3 files of 4,000, 1 MiB of 2 GiB`; for people, and as a label. */
-export function describeSuspicion({ volume, path, before, now }: Suspicion): string {
+export function describeSuspicion({ volume, path, reason, before, now }: Suspicion): string {
   const where = path === '.' ? volume : `${volume}: ${path}`;
+  if (reason === 'torn') return `${where}: files of a PostgreSQL cluster moved while they were read`;
   return `${where}: ${formatFiles(now.files)} of ${formatFiles(before.files)}, ${formatBytes(now.bytes)} of ${formatBytes(before.bytes)}`;
 }

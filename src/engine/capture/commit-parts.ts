@@ -7,6 +7,7 @@ import type { CapturePorts, CaptureSettings, CaptureTarget } from './capture-req
 import { compact, type Compacted } from './compact.ts';
 import { type BytesByPack, liveBytesDifference } from './live-bytes.ts';
 import { findSuspicions, type Suspicion } from './poison-guard.ts';
+import { findTornClusters } from './torn-clusters.ts';
 import type { RunPacks } from './run-packs.ts';
 import type { StagedNodes } from './staged-nodes.ts';
 
@@ -54,17 +55,16 @@ export async function suspicionsOf(
 ): Promise<readonly Suspicion[]> {
   const good = run.base?.good;
   const { guard = [] } = run.settings;
-  if (good === undefined || guard.length === 0) return [];
+  if (guard.length === 0) return [];
+  const { keys, writer } = run.target;
   // The trees of a dry run are stored nowhere: of those only the whole is known.
-  const rules = run.target.writer === undefined ? guard.filter(({ path }) => path.length === 0) : guard;
+  const torn = writer === undefined ? [] : await findTornClusters(volumes, run.nodes, keys);
+  if (good === undefined) return torn;
+  const rules = writer === undefined ? guard.filter(({ path }) => path.length === 0) : guard;
   // Packs that only a suspect base has done without are listed by the good one.
   const source = good.record === run.base?.record ? run.nodes : run.target.sourceOf(good);
-  return await findSuspicions(
-    { volumes: good.volumes, source },
-    { volumes, source: run.nodes },
-    rules,
-    run.target.keys,
-  );
+  const lost = await findSuspicions({ volumes: good.volumes, source }, { volumes, source: run.nodes }, rules, keys);
+  return [...lost, ...torn];
 }
 
 /** By how much more is in use of each pack than in the base; undefined when counting it takes too long. */

@@ -22,8 +22,8 @@ export interface GuardRule {
   readonly percentMin: number;
 }
 
-/** empty: no file is left. fewer-files, fewer-bytes: less than the rule asks for. */
-export type SuspicionReason = 'empty' | 'fewer-files' | 'fewer-bytes';
+/** empty: no file is left. fewer-files, fewer-bytes: less than the rule asks for. torn: a database in pieces, see torn-clusters.ts. */
+export type SuspicionReason = 'empty' | 'fewer-files' | 'fewer-bytes' | 'torn';
 
 export interface Suspicion {
   readonly volume: VolumeName;
