@@ -13,7 +13,8 @@ export interface Bank extends Disposable {
 
 /** Opens or makes it, in WAL mode. */
 export function openBank(path: string, options: { readonly checkpointPages?: number } = {}): Bank {
-  const database = new DatabaseSync(path);
+  // Others may hold the database for as long as a checkpoint takes.
+  const database = new DatabaseSync(path, { timeout: 60_000 });
   database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     PRAGMA wal_autocheckpoint = ${options.checkpointPages ?? 100};
     CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
