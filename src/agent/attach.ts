@@ -113,8 +113,9 @@ async function connect({ parts, state, log, sleep, signal }: AttachParts): Promi
           state.counts.heldBackSeconds += ms / 1000;
         },
         onCacheFailure: (error) => {
+          // As long as it lasts, each capture tries and fails.
+          if (!state.problems.some(({ code }) => code === 'W_CACHE')) log.warn('cache', errorFields(error));
           state.problem('cache', { code: 'W_CACHE', message: error.message });
-          log.warn('cache', errorFields(error));
         },
       });
       state.storeReachable = true;

@@ -86,6 +86,7 @@ export class Checkpoints {
     let outcome: CaptureOutcome | undefined;
     try {
       await this.#look;
+      if (!connection.tryCacheAgain()) state.resolve('cache');
       const running = capture(
         connection.capture,
         {

@@ -22,6 +22,8 @@ export interface Connection extends AsyncDisposable {
   /** The volumes contain what was committed up to here, because they were restored from there; 0: they were not. */
   readonly restoredSlot: Slot;
   readonly sourceOf: CaptureTarget['sourceOf'];
+  /** Between two captures; answers whether the cache had failed. Without one no pass can tell that nothing has changed. */
+  tryCacheAgain(): boolean;
 }
 
 export interface ConnectOptions {

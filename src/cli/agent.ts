@@ -156,6 +156,7 @@ async function connect(
     unfenced: repository.unfenced,
     restoredSlot,
     sourceOf: baseSource(lasting, store, access, lineage, compressor),
+    tryCacheAgain: () => cache?.tryAgain?.() ?? false,
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

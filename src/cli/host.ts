@@ -118,7 +118,7 @@ export interface Host {
     readonly volumes: readonly { readonly name: string; readonly path: string }[];
     readonly own: boolean;
     readonly onFailure: (error: HoldfastError) => void;
-  }): Promise<LocalCache | undefined>;
+  }): Promise<(LocalCache & { /** See forgiving-cache.ts. */ tryAgain?(): boolean }) | undefined>;
   /** What is known of restores of the lineage into the directory at `path`. */
   openMarker(options: {
     readonly stateDirectory: string;

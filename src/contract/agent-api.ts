@@ -77,7 +77,8 @@ export interface AgentProblem {
 
 /** Conditions that are no error: the agent goes on. docs/agent.md lists them. */
 export const agentWarnings = {
-  W_CACHE: 'The state directory could not be written: make room in it. Passes read more until the agent starts again.',
+  W_CACHE:
+    'The state directory could not be written: make room in it. Until then passes read everything, and cannot tell whether it moved.',
   W_INCOMPLETE: 'Some files cannot be read by the agent: run it as the user of the application.',
   W_FUZZY: 'The application never paused long enough: use a hook that quiesces it, or a longer --converge-within.',
   W_SUSPECT:

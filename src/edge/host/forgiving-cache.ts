@@ -1,7 +1,7 @@
 /**
  * A local cache that gives up instead of failing: what it holds can be made again, and a full or broken state directory is no reason
- * to go without a checkpoint. After the first failure everything reads as absent and what is written is dropped; what was
- * half written is removed, which leaves the room to what must be kept.
+ * to go without a checkpoint. After the first failure everything reads as absent and what is written is dropped, until `tryAgain`;
+ * what was half written is removed, which leaves the room to what must be kept.
  */
 import { HoldfastError, invariant } from '../../engine/model/errors.ts';
 import type { CacheReader, CacheWriter, LocalCache, ScratchFile } from '../../engine/ports/local-cache.ts';
@@ -11,10 +11,17 @@ export class ForgivingCache implements LocalCache {
   readonly #onFailure: (error: HoldfastError) => void;
   #failed = false;
 
-  /** `onFailure` is called once, with the E_STATE_DIR that made it give up. */
+  /** `onFailure` is called with the E_STATE_DIR that made it give up. */
   constructor(inner: LocalCache, onFailure: (error: HoldfastError) => void) {
     this.#inner = inner;
     this.#onFailure = onFailure;
+  }
+
+  /** Between two runs, of which none reads what another wrote half: there may be room again. Answers whether it had given up. */
+  tryAgain(): boolean {
+    const had = this.#failed;
+    this.#failed = false;
+    return had;
   }
 
   open(name: string): CacheReader | undefined {

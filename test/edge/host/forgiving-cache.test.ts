@@ -11,11 +11,15 @@ import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree
 class FullCache extends MemoryCache {
   readonly written: string[] = [];
   aborted = 0;
-  readonly #writesMax: number;
+  #writesMax: number;
 
   constructor(writesMax: number) {
     super();
     this.#writesMax = writesMax;
+  }
+
+  makeRoom(): void {
+    this.#writesMax = Number.POSITIVE_INFINITY;
   }
 
   override create(name: string): CacheWriter {
@@ -68,6 +72,27 @@ describe('a cache on a full disk', () => {
       expect(full.written.length).toBe(writes + 1);
       expect(full.aborted).toBeGreaterThanOrEqual(1);
     }
+  });
+
+  it('is used again when there is room, and then tells what has not changed', async () => {
+    const clock = new ManualClock();
+    const disk = new MemoryFileSystem({ clock });
+    disk.writeFile('file', 'content');
+    clock.ms += 60_000;
+    const full = new FullCache(0);
+    const cache = new ForgivingCache(full, () => undefined);
+    const pod = await Pod.start({ files: new MemoryFileTree(disk), clock, cache });
+    expect(await pod.capture()).toMatchObject({ consistency: 'fuzzy' });
+    expect(cache.tryAgain()).toBe(true);
+    disk.writeFile('file', 'changed');
+    clock.ms += 60_000;
+    expect(await pod.capture()).toMatchObject({ consistency: 'fuzzy' });
+    full.makeRoom();
+    expect(cache.tryAgain()).toBe(true);
+    disk.writeFile('file', 'changed again');
+    clock.ms += 60_000;
+    expect(await pod.capture()).toMatchObject({ consistency: 'converged' });
+    expect(cache.tryAgain()).toBe(false);
   });
 
   it('keeps the scratch data of the run in memory from then on', () => {
