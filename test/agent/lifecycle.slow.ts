@@ -11,55 +11,11 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { sealLabels } from '../../src/contract/seal-labels.ts';
 import type { JsonObject } from '../cli/run-cli.ts';
-import { type S3Server, serversForSuite, startServer } from '../servers/s3-server.ts';
-import { FaultProxy } from '../support/fault-proxy.ts';
-import { AgentPlace } from './agent-process.ts';
+import { serversForSuite } from '../servers/s3-server.ts';
+import { Sites } from './site.ts';
 
-/** A place whose store can be taken away and brought back. */
-interface Site extends AsyncDisposable {
-  readonly place: AgentPlace;
-  down(): void;
-  up(): void;
-}
-
-const servers = new Map<string, Promise<S3Server>>();
-afterAll(async () => {
-  for (const server of servers.values()) await (await server)[Symbol.asyncDispose]();
-});
-
-async function siteOn(store: string): Promise<Site> {
-  if (store === 'file') {
-    const place = await AgentPlace.make();
-    const [here, away] = [place.work.at('store'), place.work.at('away')];
-    return {
-      place,
-      down: () => renameSync(here, away),
-      up: () => renameSync(away, here),
-      async [Symbol.asyncDispose]() {
-        place[Symbol.dispose]();
-      },
-    };
-  }
-  const starting = servers.get(store) ?? startServer(store as S3Server['name']);
-  servers.set(store, starting);
-  const server = await starting;
-  const proxy = await FaultProxy.start(server.port);
-  // Little patience, so that a test sees more than one attempt of the agent.
-  const place = await AgentPlace.make({ ...server, endpoint: `${proxy.endpoint}&patience-seconds=2` });
-  return {
-    place,
-    down: () => {
-      proxy.rule = () => ({ kind: 'drop' });
-    },
-    up: () => {
-      proxy.rule = () => undefined;
-    },
-    async [Symbol.asyncDispose]() {
-      place[Symbol.dispose]();
-      await proxy[Symbol.asyncDispose]();
-    },
-  };
-}
+const sites = new Sites();
+afterAll(() => sites[Symbol.asyncDispose]());
 
 interface Application extends AsyncDisposable {
   readonly child: ChildProcess;
@@ -84,7 +40,7 @@ const kindsOf = (log: readonly JsonObject[]): string[] => log.map(({ kind }) => 
 
 describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   test('an application that stops in time is saved whole and quiesced, and one that still runs is waited for', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     const file = join(place.volume, 'lines');
     await using app = await application(file);
@@ -110,7 +66,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('an application that was killed is gone, and is saved whole', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     const file = join(place.volume, 'lines');
     await using app = await application(file);
@@ -124,7 +80,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('an application that does not stop: what is restorable is of one moment or named, and the rest is counted', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     const file = join(place.volume, 'lines');
     await using app = await application(file);
@@ -143,7 +99,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a grace that is too short leaves the checkpoint before, and says how much is missing', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'small'), 'one');
     // Level 19 takes many seconds for this.
@@ -166,7 +122,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('an agent that is killed goes on under its claim, and nothing acknowledged is lost', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     for (let round = 0; round < 4; round++) {
       writeFileSync(join(place.volume, `file-${round}`), randomBytes(400_000));
@@ -189,7 +145,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a store that goes away in the middle is waited for, and then has everything', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'file'), 'one');
     await using agent = place.agent(['--rpo', '2s']);
@@ -211,7 +167,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a store that is away at the start is waited for; told to stop meanwhile, the agent says what that costs', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'file'), 'one');
     site.down();
@@ -230,7 +186,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a store that is away at the end leaves what was there, and the loss in log, message and status', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'file'), 'one');
     await using agent = place.agent(['--grace', '3s', '--schedule', '1h']);
@@ -254,7 +210,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a zombie that wakes after its successor publishes nothing', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'file'), 'old');
     await using zombie = place.agent();
@@ -280,7 +236,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a volume that vanishes is said to be gone, and is not taken for an empty one', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     writeFileSync(join(place.volume, 'file'), 'one');
     await using agent = place.agent();
@@ -300,7 +256,7 @@ describe.each(['file', ...serversForSuite('minio')])('on %s', (store) => {
   });
 
   test('a volume that is emptied makes a suspect checkpoint, and the one before stays the default', async () => {
-    await using site = await siteOn(store);
+    await using site = await sites.on(store);
     const { place } = site;
     for (let n = 0; n < 10; n++) writeFileSync(join(place.volume, `file-${n}`), 'content');
     await using agent = place.agent();
