@@ -528,6 +528,21 @@ for (const { name: placeName, make } of places) {
         tree.close(file);
       });
 
+      test('are given back by the page cache, where there is a disk, and nothing of them is lost', () => {
+        putFile(tree, root, 'file', 'x'.repeat(900));
+        const file = tree.openFile(root, nameAt('file'));
+        expect(tree.isUncached(file)).toBe(false);
+        tree.syncFileSystem(root);
+        tree.uncache(file);
+        const native = placeName === 'native' || placeName === 'native with calls missing';
+        const told = tree.isUncached(file);
+        if (placeName === 'native' && ['ext4', 'xfs'].includes(tree.fileSystem(root).type)) expect(told).toBe(true);
+        if (!native) expect(told).toBe(false);
+        expect(readName(tree, root, 'file')).toBe('x'.repeat(900));
+        expect(tree.isUncached(file)).toBe(false);
+        tree.close(file);
+      });
+
       test('are renamed without replacing, or replacing', () => {
         putFile(tree, root, 'a', 'A');
         putFile(tree, root, 'b', 'B');

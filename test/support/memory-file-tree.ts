@@ -744,6 +744,12 @@ export class MemoryFileTree implements FileTreeWriter {
     return Math.min(index * blockBytes, size);
   }
 
+  isUncached(_descriptor: Descriptor): boolean {
+    return false;
+  }
+
+  uncache(_descriptor: Descriptor): void {}
+
   flush(descriptor: Descriptor): boolean {
     const { inode } = this.#file(descriptor, 'flush');
     if (!this.abilities.mappedWrites) return false;

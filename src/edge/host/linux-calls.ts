@@ -61,6 +61,7 @@ export interface SystemCallNumbers {
   readonly readlinkat: number;
   readonly fchmodat: number;
   readonly sync_file_range: number;
+  readonly fadvise64: number;
   readonly utimensat: number;
   readonly fallocate: number;
   readonly syncfs: number;
@@ -107,6 +108,7 @@ const x64: SystemCallNumbers = {
   readlinkat: 267,
   fchmodat: 268,
   sync_file_range: 277,
+  fadvise64: 221,
   utimensat: 280,
   fallocate: 285,
   syncfs: 306,
@@ -154,6 +156,7 @@ const arm64: SystemCallNumbers = {
   readlinkat: 78,
   fchmodat: 53,
   sync_file_range: 84,
+  fadvise64: 223,
   utimensat: 88,
   fallocate: 47,
   syncfs: 267,

@@ -62,6 +62,8 @@ const seekHole = 4;
 const omitTime = 0x3ffffffe;
 /** Wait before, write, wait after: the only combination that skips no page, busy or locked (WB_SYNC_ALL in the kernel). */
 const writeAndWait = 7;
+/** POSIX_FADV_DONTNEED. */
+const dontNeed = 4;
 const setLease = 1024;
 const readLock = 0;
 const unlock = 2;
@@ -256,6 +258,15 @@ export class NativeFileTree implements FileTreeWriter {
     if (this.#isClean(descriptor) || (leases && this.#lease(descriptor))) return true;
     if (this.#calls.call4(this.#numbers.sync_file_range, descriptor, 0, 0, writeAndWait) === 0) return true;
     return this.#calls.call1(this.#numbers.fdatasync, descriptor) === 0;
+  }
+
+  isUncached(descriptor: Descriptor): boolean {
+    if (!this.#cacheStat(descriptor)) return false;
+    return ((this.#statWords[0] as number) | (this.#statWords[1] as number)) === 0;
+  }
+
+  uncache(descriptor: Descriptor): void {
+    this.#calls.call4(this.#numbers.fadvise64, descriptor, 0, 0, dontNeed);
   }
 
   mayHaveWriter(descriptor: Descriptor): boolean {
@@ -500,11 +511,16 @@ export class NativeFileTree implements FileTreeWriter {
     return true;
   }
 
-  /** True when the page cache holds no dirty page of the file. False where the kernel does not tell (before 6.5). */
-  #isClean(descriptor: Descriptor): boolean {
+  /** What the page cache holds of the file, in `#statWords`. False where the kernel does not tell (before 6.5). */
+  #cacheStat(descriptor: Descriptor): boolean {
     const range = this.#smallBase + cacheRangeAt;
     const { call4, numbers } = this.#calls;
-    if (call4(numbers.cachestat, descriptor, range, this.#smallBase + statAt, 0) !== 0) return false;
+    return call4(numbers.cachestat, descriptor, range, this.#smallBase + statAt, 0) === 0;
+  }
+
+  /** True when the page cache holds no dirty page of the file, as far as the kernel tells. */
+  #isClean(descriptor: Descriptor): boolean {
+    if (!this.#cacheStat(descriptor)) return false;
     const counts = this.#statWords;
     // cached, dirty, in writeback, evicted, …: 64 bits each. What counts as evicted may be persistent memory, mapped and
     // dirty without a page.

@@ -140,6 +140,12 @@ export class NodeFileTree implements FileTreeWriter {
     return size;
   }
 
+  isUncached(_descriptor: Descriptor): boolean {
+    return false;
+  }
+
+  uncache(_descriptor: Descriptor): void {}
+
   flush(_descriptor: Descriptor): boolean {
     return false;
   }

@@ -95,6 +95,7 @@ export class NameReader {
     const before = this.#before;
     const after = this.#after;
     const file = files.openFile(directory, name);
+    const cold = files.isUncached(file);
     try {
       let flags = 0;
       for (let attempt = 1; ; attempt++) {
@@ -124,6 +125,8 @@ export class NameReader {
         return { status: readStatus.stored, flags, errno: '', newBytes: this.#newBytes, bytes: content.bytes };
       }
     } finally {
+      // What the application works with stays in memory; what nobody has asked for does not push it out, nor count as this process's memory.
+      if (cold) files.uncache(file);
       files.close(file);
     }
   }

@@ -84,6 +84,10 @@ export interface FileTreeReader {
   flush(descriptor: Descriptor): boolean;
   /** True unless a read lease proved that no writer and no writable mapping exists. */
   mayHaveWriter(descriptor: Descriptor): boolean;
+  /** The page cache holds nothing of the file, so nobody misses what reading it puts there. False where that is not told. */
+  isUncached(descriptor: Descriptor): boolean;
+  /** Has the page cache give back what it holds of the file, unless somebody has it mapped or has written it; of no effect where that cannot be. */
+  uncache(descriptor: Descriptor): void;
   readLink(parent: Descriptor, name: NameAt): Uint8Array;
   /** Sorted by name bytes. Empty without the ability. */
   xattrs(descriptor: Descriptor): readonly RawXattr[];
