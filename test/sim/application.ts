@@ -18,18 +18,27 @@ const entriesMax = 60;
 export class Application {
   readonly #disk: MemoryFileSystem;
   readonly #chance: Chance;
+  readonly #mapsLate: boolean;
   readonly #mappings: { readonly path: string; readonly mapping: MemoryMapping; size: number }[] = [];
   readonly #writers: MemoryWriter[] = [];
   #written = 0;
 
-  constructor(disk: MemoryFileSystem, chance: Chance) {
+  /** @param mapsLate false: writes through a mapping are to files alone that it had mapped from the start */
+  constructor(disk: MemoryFileSystem, chance: Chance, { mapsLate }: { readonly mapsLate: boolean }) {
     this.#disk = disk;
     this.#chance = chance;
+    this.#mapsLate = mapsLate;
   }
 
   /** The first files of a volume. */
   populate(files: number): void {
     for (let i = 0; i < files; i++) this.#create();
+    if (this.#mapsLate) return;
+    for (const { path, type } of this.#all().slice(0, 6)) {
+      const { size } = this.#disk.stat(path);
+      if (type !== fileType.regular || size < 64) continue;
+      this.#mappings.push({ path, mapping: this.#disk.openMapping(path), size });
+    }
   }
 
   /** One change; returns what it was. A change that the state of the disk does not allow is none. */
@@ -234,6 +243,7 @@ export class Application {
     }
     let chosen = open.length > 0 && this.#chance.happens(0.75) ? this.#chance.pick(open) : undefined;
     if (chosen === undefined) {
+      if (!this.#mapsLate) return 'nothing';
       const { size } = this.#disk.stat(path);
       if (size < 64 || open.length > 3) return 'nothing';
       chosen = { path, mapping: this.#disk.openMapping(path), size };

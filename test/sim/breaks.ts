@@ -4,6 +4,8 @@
  */
 import { ByteReader, ByteWriter, utf8Bytes } from '../../src/engine/model/bytes.ts';
 import type { FileTreeWriter } from '../../src/engine/ports/file-tree.ts';
+import type { ChangeSource } from '../../src/engine/ports/change-source.ts';
+import { ChangedNames } from '../../src/engine/model/changes.ts';
 import type { CacheReader, LocalCache } from '../../src/engine/ports/local-cache.ts';
 import type { NodeSource } from '../../src/engine/tree/node-access.ts';
 
@@ -16,6 +18,7 @@ export const breaks = {
   'dedup-places': 'entries of the base name the bytes of others',
   'stale-cache': 'a scan cache counts as that of the base, whichever record it belongs to',
   flush: 'pages written through a mapping are not written back before the stat',
+  watcher: 'a watcher swallows some of what it is told',
   fresh: 'stamps as young as the clock is coarse are trusted',
   refusal: 'in a bucket, a refused write counts as done',
   pages: 'in a bucket, a list ends with its first page',
@@ -80,5 +83,28 @@ export function withStaleBinding(cache: LocalCache, base: () => string | undefin
 export function withoutFlush(files: FileTreeWriter): FileTreeWriter {
   return new Proxy(files, {
     get: (target, name) => (name === 'flush' ? () => true : Reflect.get(target, name)),
+  });
+}
+
+/** A watcher that loses one change of three without notice. */
+export function withLostChanges(source: ChangeSource): ChangeSource {
+  let told = 0;
+  return withMethods(source, {
+    async take() {
+      const changes = await source.take();
+      if (changes.kind === 'everything') return changes;
+      const names = new ChangedNames();
+      for (const [key, whole] of changes.names.entries()) if (told++ % 3 > 0) names.add(key, whole);
+      return { kind: 'names', names };
+    },
+  });
+}
+
+function withMethods<Target extends object>(target: Target, instead: Partial<Target>): Target {
+  return new Proxy(target, {
+    get(_, name) {
+      const value = Reflect.get(instead, name) ?? Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
   });
 }

@@ -16,6 +16,8 @@ export interface MachineProfile {
   readonly clockStepMs: number;
   /** Chance of a change of the application per call of a capture. */
   readonly editsPerCall: number;
+  /** Files are mapped at any time, not from the start alone. */
+  readonly mapsLate: boolean;
 }
 
 const epochMs: number = Date.UTC(2026, 0, 1);
@@ -55,7 +57,7 @@ export class Machine {
     this.#chance = chance;
     const { type, privileged, clockStepMs } = profile;
     this.disk = new MemoryFileSystem({ clock: { nowMs: () => this.nowMs() }, type, privileged, clockStepMs });
-    this.application = new Application(this.disk, chance.of('application'));
+    this.application = new Application(this.disk, chance.of('application'), profile);
     this.state = { holder: toHolderId(`holder-${name}`), claims: [], last: undefined, includes: toSlot(0) };
   }
 
@@ -90,6 +92,7 @@ export class Machine {
   }
 
   processEnded(process: Process, killed: boolean): void {
+    for (const end of process.atEnd.splice(0)) end();
     if (this.process === process) this.process = undefined;
     if (!killed) return;
     const roll = this.#chance.below(100);

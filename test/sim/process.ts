@@ -49,6 +49,8 @@ export class Process implements Owner {
   pointsLeft: number;
   points = 0;
   faults: LocalFaults;
+  /** What ends with it, however it ends. */
+  readonly atEnd: (() => void)[] = [];
   readonly #scheduler: Scheduler;
   readonly #chance: Chance;
 

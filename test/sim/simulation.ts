@@ -11,6 +11,7 @@ import type { CaptureSettings } from '../../src/engine/capture/capture-request.t
 import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { createCaptureLane } from '../../src/engine/capture/capture-lane.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
+import { WatchedVolume } from '../../src/engine/capture/watched-volume.ts';
 import { deriveDomainKeys, publicKeyOf, toDataKey } from '../../src/engine/format/keys.ts';
 import { logKey } from '../../src/engine/format/object-keys.ts';
 import { claimLineage, noteRestored } from '../../src/engine/lineage/claim.ts';
@@ -28,9 +29,17 @@ import { rehydrate } from '../../src/engine/rehydrate/rehydrate.ts';
 import { restoreDefaults } from '../../src/engine/rehydrate/rehydrate-request.ts';
 import { findCheckpoint, type RestoreSource } from '../../src/engine/rehydrate/restore-source.ts';
 import type { FaultRates } from '../support/faulty-store.ts';
+import { MemoryChangeSource } from '../support/memory-change-source.ts';
 import { MemoryFileTree } from '../support/memory-file-tree.ts';
 import { AgentStore, openFaultyStore } from './agent-store.ts';
-import { type Break, bucketBreaks, withoutFlush, withStaleBinding, withWrongPlaces } from './breaks.ts';
+import {
+  type Break,
+  bucketBreaks,
+  withLostChanges,
+  withoutFlush,
+  withStaleBinding,
+  withWrongPlaces,
+} from './breaks.ts';
 import { Bucket } from './bucket.ts';
 import { Chance } from './chance.ts';
 import { collect } from './collector.ts';
@@ -86,6 +95,8 @@ interface Profile {
   readonly editsPerCall: number;
   readonly collects: boolean;
   readonly replaces: boolean;
+  /** Its processes watch their volume, and look only where something was told of. */
+  readonly watches: boolean;
   readonly settings: Omit<CaptureSettings, 'volumes'>;
 }
 
@@ -126,6 +137,7 @@ function profileOf(chance: Chance, { slowClaims: isSlow }: Pick<SimulationOption
     editsPerCall: wide ? 0.0005 : chance.pick([0, 0.002, 0.01, 0.03, 0.1]),
     collects: slowClaims || chance.happens(0.5),
     replaces: chance.happens(0.5),
+    watches: chance.of('watches').happens(0.5),
     settings: {
       laneCount: chance.pick([0, 2]),
       level: 1,
@@ -297,6 +309,8 @@ class Simulation {
         privileged: privileged ?? chance.happens(0.7),
         clockStepMs: chance.pick([1, 4, 10]),
         editsPerCall,
+        // What is mapped after it was read, and written by nothing else, is seen by the next walk: no watcher tells of that.
+        mapsLate: !this.#profile.watches,
       },
       this.#scheduler,
       chance,
@@ -595,6 +609,8 @@ class Agent {
   readonly #gone: ReadonlySet<HolderId>;
   #base: string | undefined;
   readonly #kept: KeptNodes = new KeptNodes(50_000);
+  readonly #watcher: MemoryChangeSource | undefined;
+  readonly #watching: WatchedVolume | undefined;
 
   constructor(
     simulation: Simulation,
@@ -612,6 +628,11 @@ class Agent {
     this.#chance = chance;
     this.#profile = profile;
     this.#gone = gone;
+    if (!profile.watches) return;
+    const watcher = new MemoryChangeSource(process.machine.disk, { prompt: chance.of('watcher').happens(0.7) });
+    process.atEnd.push(() => watcher.end());
+    this.#watcher = watcher;
+    this.#watching = new WatchedVolume(world.broken.has('watcher') ? withLostChanges(watcher) : watcher);
   }
 
   async live(take: boolean): Promise<void> {
@@ -733,6 +754,19 @@ class Agent {
     }
   }
 
+  /** A watcher that loses nothing is never said to have lost something. */
+  #checkWatched({ volumes }: CaptureOutcome): void {
+    for (const { scan, missed } of volumes) {
+      this.#world.count(`scan ${scan}`);
+      if (missed === undefined) continue;
+      this.#world.count('audited');
+      // What could not be read has changed for an audit.
+      if (missed.count > 0 && this.#process.faults.fileError === 0) {
+        throw new Violation(`${this.#process.name}: its watcher is said to have missed ${missed.names.join(', ')}`);
+      }
+    }
+  }
+
   #checkDescriptors(): void {
     this.#guard(() => {
       const open = this.#process.tree.openDescriptors;
@@ -803,7 +837,10 @@ class Agent {
 
   #vary(): Omit<CaptureSettings, 'volumes'> {
     const { settings } = this.#profile;
-    return { ...settings, final: this.#chance.happens(0.1), trustCache: !this.#chance.happens(0.05) };
+    const varied = { ...settings, final: this.#chance.happens(0.1), trustCache: !this.#chance.happens(0.05) };
+    if (this.#watcher === undefined) return varied;
+    if (this.#chance.happens(0.1)) this.#watcher.fail(this.#chance.pick(['overflow', 'burst', 'switched', 'lost']));
+    return { ...varied, audit: this.#chance.happens(0.15) };
   }
 
   async #sealed(writer: LineageWriter): ReturnType<LineageWriter['seal']> {
@@ -891,7 +928,7 @@ class Agent {
           cache: broken.has('stale-cache') ? withStaleBinding(process.cache, () => this.#base) : process.cache,
           lanes: this.#lanes(),
         },
-        { ...settings, volumes: [volume] },
+        { ...settings, volumes: [{ ...volume, watched: this.#watching }] },
         {
           lineage,
           keys: world.access.keys,
@@ -913,6 +950,7 @@ class Agent {
         },
       );
       this.#world.count('captured');
+      if (this.#watcher !== undefined) this.#checkWatched(outcome);
       if (outcome.compacted !== undefined) {
         const { dropped, stopped } = outcome.compacted;
         this.#world.count(stopped === undefined ? 'compacted' : `compaction stopped: ${stopped}`);

@@ -53,6 +53,11 @@ export class MemoryChangeSource implements ChangeSource {
   }
 
   async close(): Promise<void> {
+    this.end();
+  }
+
+  /** With its process. */
+  end(): void {
     this.#disk.listeners.delete(this.#hear);
     this.#log.everything('lost');
   }

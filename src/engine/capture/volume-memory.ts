@@ -112,6 +112,11 @@ export class VolumeMemory {
     for (const name of entries.keys()) if (isBelowOne(name, directories)) entries.delete(name);
   }
 
+  /** Whether every capture looks at the name, of files with one name. */
+  isAlwaysLookedAt(name: string): boolean {
+    return this.dirty.has(name) || this.volatile.has(name) || this.held.has(name);
+  }
+
   /** Names that are looked at by every capture. */
   *always(): Generator<string> {
     yield* this.dirty;

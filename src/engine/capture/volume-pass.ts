@@ -68,6 +68,8 @@ export interface VolumePassRequest {
   readonly onMoved: ((key: Uint8Array) => void) | undefined;
   /** What the pass before could not read. */
   readonly unreadBefore: NameTally | undefined;
+  /** What the pass before listed and did not find any more when it was read. */
+  readonly vanishedBefore: NameTally | undefined;
   readonly freshFromMs: number;
   readonly distrustContent: boolean;
   /** As display text: wal-indexes that passes of this capture have stored. They are kept, and those of this pass are added. */
@@ -355,6 +357,11 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     for (const pending of window) releaseOperations(pending.operations);
   }
   request.progress.onScan(totals);
+  if (request.vanishedBefore !== undefined) {
+    // Something else may have stood there between the two passes, and be gone now: no pass has seen the name twice as it is.
+    moved.addMissing(request.vanishedBefore, undefined);
+    unsettled.addMissing(request.vanishedBefore, undefined);
+  }
   if (request.unreadBefore !== undefined) {
     // A directory that could not be listed then was compared with nothing now: what left it since its stat was not seen to go.
     const unread = skipped.get('unreadable');

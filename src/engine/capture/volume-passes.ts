@@ -202,6 +202,7 @@ export class VolumePasses {
       keys: this.#run.target.keys,
       readable: (place) => this.#basePacks.has(`${place.origin}/${place.slot}/${place.pack}`),
       unreadBefore: volume.last?.skipped.get('unreadable'),
+      vanishedBefore: volume.last?.skipped.get('vanished'),
       volatileStored: volume.volatileStored,
       read: (job, bytes) => this.#run.packs.read(job, bytes),
       onApplied: (drain) => this.#run.onBatch(volume, editor, drain),

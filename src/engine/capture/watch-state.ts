@@ -49,7 +49,8 @@ export class WatchState {
 
   /**
    * Before a walk of what was seen before, as `memory` has it: what to call for each name that differs. Undefined where nothing can be
-   * said. Of a file with several names no watcher tells them all.
+   * said. Of a file with several names no watcher tells them all; and what is looked at in any case, such as a file that somebody has
+   * mapped, need not be told.
    */
   listen(memory: VolumeMemory | undefined): ((key: Uint8Array) => void) | undefined {
     if (memory === undefined || this.#taken.some(({ kind }) => kind === 'everything')) return undefined;
@@ -58,7 +59,7 @@ export class WatchState {
     return (key) => {
       if (untold.size >= untoldMax || isTold(this.#taken, key)) return;
       const name = keyText(key);
-      if (memory.groupOf(name) === undefined) untold.set(name, key);
+      if (memory.groupOf(name) === undefined && !memory.isAlwaysLookedAt(name)) untold.set(name, key);
     };
   }
 

@@ -338,6 +338,31 @@ test('an audit walks everything and counts what the watcher has not told of', as
   expect(world.source.size).toEqual({ entries: 559, directories: 121 });
 });
 
+test('a name at which something else stood between the last two passes is named, though both have found nothing of it', async () => {
+  const world = await watching(fillSome);
+  const { disk, files, pod, watched } = world;
+  disk.writeFile('first', 'a file');
+  world.clock.ms += 60_000;
+  let looks = 0;
+  let met = 0;
+  files.beforeCall = ({ operation, path }) => {
+    if (operation === 'openFile' && path === 'first' && ++met === 1) {
+      disk.remove('first');
+      disk.mkdir('first');
+    }
+    if (operation === 'statNameInto' && path === 'first' && ++looks === 2) disk.remove('first');
+  };
+  const outcome = await pod.capture({ watched, extraPassesMax: 1 });
+  expect([met, outcome.consistency, outcome.volumes[0]?.scan]).toEqual([1, 'fuzzy', 'known']);
+  expect(disk.exists('first')).toBe(false);
+  expect(outcome.volumes[0]?.fuzzyNames).toContain('first');
+  files.beforeCall = undefined;
+  world.clock.ms += 60_000;
+  const settled = await pod.capture({ watched });
+  expect([settled.consistency, settled.volumes[0]?.fuzzyCount]).toEqual(['converged', 0]);
+  expect(toHex(settled.root)).toBe(await freshRoot(world));
+});
+
 describe('writes through a mapping, of which there is no event,', () => {
   test('are seen in a file that was in use when it was read', async () => {
     const world = await watching(fillSome);
@@ -355,6 +380,21 @@ describe('writes through a mapping, of which there is no event,', () => {
       expect(outcome.volumes[0]?.scan).toBe('known');
       expect(toHex(outcome.root)).toBe(await freshRoot(world));
     }
+    mapping.close();
+  });
+
+  test('do not count as missed in a file that every capture looks at', async () => {
+    const world = await watching(fillSome);
+    const mapping = world.disk.openMapping('d5/f5');
+    world.disk.chmod('d5/f5', 0o600);
+    world.clock.ms += 60_000;
+    await world.pod.capture({ watched: world.watched });
+    world.clock.ms += 60_000;
+    mapping.write(0, 'A');
+    world.clock.ms += 60_000;
+    const audit = await world.pod.capture({ watched: world.watched, audit: true });
+    expect(audit.volumes[0]?.missed).toEqual({ count: 0, names: [] });
+    expect(toHex(audit.root)).toBe(await freshRoot(world));
     mapping.close();
   });
 
