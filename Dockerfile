@@ -14,6 +14,9 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN node node_modules/typescript/bin/tsc -p tsconfig.build.json --sourceMap false \
  && npm ci --ignore-scripts --omit=dev --no-audit \
+ # What only the plugin for kubectl needs, which runs on people's machines: no pod has a client of Kubernetes.
+ && npm uninstall --ignore-scripts --omit=dev --no-audit @kubernetes/client-node js-yaml \
+ && rm -rf dist/kubectl dist/edge/cluster \
  # What no program loads: sources of packages, their types, maps and documents.
  && find node_modules -type f \( -name '*.ts' -o -name '*.cts' -o -name '*.mts' -o -name '*.map' -o -iname '*.md' -o -name '*.flow' \) -delete \
  && rm -rf node_modules/koffi/vendor node_modules/koffi/doc

@@ -103,10 +103,13 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   'edge/store': edge(['@aws-sdk/client-s3']),
   'edge/host': edge(['chokidar', 'koffi', 'zstd-codec']),
   'edge/kube': edge([]),
+  // Of the plugin for kubectl alone: what runs in pods has no client of Kubernetes.
+  'edge/cluster': edge(['@kubernetes/client-node', 'js-yaml']),
 
   // Started by the command line, whose main.ts hands the parts in.
   agent: process([], { packages: ['croner', 'fastify', 'pino', 'prom-client'] }),
   cli: process(['lane/main.ts'], { imports: ['agent', 'webhook'] }),
+  kubectl: process(['cli/main.ts'], { imports: ['cli', 'webhook'] }),
   controller: process(),
   dashboard: process(),
   // The worker thread that runs the engine's synchronous pipeline for another process.

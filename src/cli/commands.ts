@@ -393,6 +393,15 @@ Exit code 3: sealed, but something was not saved; 15: a successor has the lineag
     load: async () => (await import('./notify.ts')).notify,
   },
   {
+    name: 'trigger',
+    usage: ['--state-dir DIR'],
+    summary: 'have the agent take a checkpoint now',
+    details: `Waits until the checkpoint is durable, or nothing has changed since the newest one. \`kubectl holdfast checkpoint POD\` runs it in the pod.`,
+    options: ['state-dir', 'output'],
+    examples: ['holdfast trigger --state-dir /run/holdfast'],
+    load: async () => (await import('./trigger.ts')).trigger,
+  },
+  {
     name: 'status',
     usage: ['--state-dir DIR'],
     summary: 'show what the agent knows: the newest durable checkpoint, what is unsaved, what is wrong',

@@ -92,8 +92,7 @@ export function shortList(names: readonly string[], count: number): string {
 }
 
 /** Errors go to stderr in either form; stdout stays for results. */
-export function printError(host: Host, error: HoldfastError, json: boolean): void {
-  const { stderr } = host;
+export function printError({ stderr }: Pick<Host, 'stderr'>, error: HoldfastError, json: boolean): void {
   if (json) {
     const { code, kind, exit, message, remedy, details } = error;
     stderr.write(`${JSON.stringify({ error: { code, kind, exit, message, remedy, details } })}\n`);

@@ -56,3 +56,29 @@ export function setItems(
   }
   return operations;
 }
+
+/** The document that a patch makes of `document`. Only for patches of `render`, which fit the document that they were made for. */
+export function patched(document: Json, patch: readonly PatchOperation[]): Json {
+  let result = document;
+  for (const operation of patch) {
+    const parts = operation.path
+      .split('/')
+      .slice(1)
+      .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+    result = patchedAt(result, parts, operation);
+  }
+  return result;
+}
+
+function patchedAt(value: Json, [key = '', ...rest]: readonly string[], operation: PatchOperation): Json {
+  if (isList(value)) {
+    const at = key === '-' ? value.length : Number(key);
+    if (rest.length > 0) return value.with(at, patchedAt(value[at] as Json, rest, operation));
+    if (operation.op === 'remove') return value.toSpliced(at, 1);
+    return operation.op === 'add' ? value.toSpliced(at, 0, operation.value) : value.with(at, operation.value);
+  }
+  const object = isObject(value) ? value : {};
+  if (rest.length > 0) return { ...object, [key]: patchedAt(member(object, key) ?? {}, rest, operation) };
+  const { [key]: _, ...others } = object;
+  return operation.op === 'remove' ? others : { ...object, [key]: operation.value };
+}

@@ -26,6 +26,10 @@ export class KubeServer implements AsyncDisposable {
   readonly requests: KubeRequest[] = [];
   /** What this identity may do; everything where it is undefined. */
   mayDo: ((method: string, path: string) => boolean) | undefined;
+  /** Takes the place of an answer; undefined: none. */
+  answer:
+    | ((method: string, path: string, body: KubeObject) => { status: number; object: KubeObject } | undefined)
+    | undefined;
   /** Variables under which a process finds it, as the kubelet sets them. */
   readonly env: Readonly<Record<string, string>>;
   readonly #server: Server;
@@ -56,6 +60,22 @@ export class KubeServer implements AsyncDisposable {
     const kube = new KubeServer(server, directory);
     server.on('request', (request: IncomingMessage, response: ServerResponse) => void kube.#answer(request, response));
     return kube;
+  }
+
+  /** For programs of people: the same identity, and a namespace. */
+  writeKubeconfig(namespace: string): string {
+    const path = join(this.#directory, 'kubeconfig');
+    const server = `https://localhost:${this.env['KUBERNETES_SERVICE_PORT']}`;
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'test',
+      contexts: [{ name: 'test', context: { cluster: 'test', user: 'test', namespace } }],
+      clusters: [{ name: 'test', cluster: { server, 'certificate-authority': join(this.#directory, 'ca.crt') } }],
+      users: [{ name: 'test', user: { token: 'token-of-the-webhook' } }],
+    };
+    writeFileSync(path, JSON.stringify(config));
+    return path;
   }
 
   put(path: string, object: KubeObject): void {
@@ -90,7 +110,10 @@ export class KubeServer implements AsyncDisposable {
     });
     if (request.headers.authorization !== 'Bearer token-of-the-webhook') return failed(401, 'Unauthorized');
     if (this.mayDo?.(method, path) === false) return failed(403, `${method} ${path} is forbidden`);
-    const present = this.objects.get(path);
+    const other = this.answer?.(method, path, text === '' ? {} : (JSON.parse(text) as KubeObject));
+    if (other !== undefined) return other;
+    const place = method === 'GET' ? path : path.replace(/\?.*$/, '');
+    const present = this.objects.get(place);
     if (present === undefined) return failed(404, `${path} not found`);
     if (method === 'GET') return { status: 200, object: present };
     try {
@@ -100,16 +123,18 @@ export class KubeServer implements AsyncDisposable {
         if (version !== undefined && version !== present['metadata']['resourceVersion']) {
           return failed(409, 'the object has been modified; please apply your changes to the latest version');
         }
-        this.put(path, given);
+        this.put(place, given);
       } else if (request.headers['content-type'] === 'application/json-patch+json') {
-        this.put(path, applyPatch(present, JSON.parse(text) as Operation[]));
+        this.put(place, applyPatch(present, JSON.parse(text) as Operation[]));
+      } else if (request.headers['content-type'] === 'application/merge-patch+json') {
+        this.put(place, mergePatch(present, JSON.parse(text) as KubeObject) as KubeObject);
       } else {
         return failed(415, 'not supported');
       }
     } catch (error) {
       return failed(422, error instanceof Error ? error.message : String(error));
     }
-    return { status: 200, object: this.objects.get(path) as KubeObject };
+    return { status: 200, object: this.objects.get(place) as KubeObject };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -117,4 +142,16 @@ export class KubeServer implements AsyncDisposable {
     await new Promise((resolve) => this.#server.close(resolve));
     rmSync(this.#directory, { recursive: true });
   }
+}
+
+/** RFC 7386. */
+function mergePatch(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
+  const result: KubeObject =
+    typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else result[key] = mergePatch(result[key], value);
+  }
+  return result;
 }
