@@ -74,11 +74,11 @@ function edge(packages: readonly string[]): Layer {
 /** A process: works on what it is handed, except for `main.ts`, which builds the parts from `edge` and hands them out. */
 function process(
   starts: readonly string[] = [],
-  more: Pick<Layer, 'packages'> & { imports?: readonly string[] } = {},
+  more: Pick<Layer, 'packages' | 'builtins'> & { imports?: readonly string[] } = {},
 ): Layer {
   return {
     imports: [...ENGINE_ALL, 'contract', ...(more.imports ?? [])],
-    builtins: { 'node:path': 'all', 'node:util': 'all' },
+    builtins: { 'node:path': 'all', 'node:util': 'all', ...more.builtins },
     ...(more.packages === undefined ? {} : { packages: more.packages }),
     entry: { file: 'main.ts', imports: ['edge'], builtins: { '*': 'all' }, starts },
     importMeta: true,
@@ -114,5 +114,5 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   dashboard: process(),
   // The worker thread that runs the engine's synchronous pipeline for another process.
   lane: process(),
-  webhook: process([], { packages: ['fastify', 'pino', 'prom-client'] }),
+  webhook: process([], { packages: ['fastify', 'pino', 'prom-client'], builtins: { 'node:crypto': ['hash'] } }),
 };

@@ -11,7 +11,9 @@
 import { agentStatusName, type CheckpointReason } from '../contract/agent-api.ts';
 import { receiptFile } from '../contract/state-directory.ts';
 import type { CaptureOutcome } from '../engine/capture/capture-outcome.ts';
+import type { Committed } from '../engine/lineage/lineage-writer.ts';
 import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
+import { AnchorReports } from './anchor-reports.ts';
 import { serveApi } from './api.ts';
 import { attach, type Attached } from './attach.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -31,6 +33,7 @@ import { urgencyOf, urgentInMs } from './urgency.ts';
 const drainPauseMsMin = 500;
 /** Between two looks at what is unsaved, while the schedule leaves more time than that. */
 const lookMsMin = 15_000;
+const reportMsMax = 1000;
 const retryMsMin = 1000;
 const retryMsMax = 60_000;
 
@@ -64,6 +67,9 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
   await hooks?.resumeLeftHeld();
   await using _telling =
     settings.postRestore === undefined ? undefined : tellOfRestore(settings.postRestore, parts, state, log);
+  await using reports =
+    parts.anchors === undefined ? undefined : new AnchorReports(parts.anchors, settings.lineage, clock, log);
+  run.reports = reports;
   await using watching = await Watching.start(parts, settings, log);
   state.watcherOf = (volume) => watching.watcherOf(volume);
   log.info('started', {
@@ -83,7 +89,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
         sleep: (ms) => control.wake.sleep(ms),
         signal: deadline.signal,
       });
-      const checkpoints = new Checkpoints(attached, state, log, watching, hooks);
+      const checkpoints = new Checkpoints(attached, state, log, { watching, hooks, reports });
       try {
         await run.keepSafe(checkpoints);
         return await run.end(attached, checkpoints);
@@ -105,6 +111,7 @@ class AgentRun {
   readonly #deadline: Deadline;
   readonly #timetable: Timetable;
   #checkpoints: Checkpoints | undefined;
+  reports: AnchorReports | undefined;
 
   constructor(parts: AgentParts, state: AgentState, log: AgentLog, control: Control, deadline: Deadline) {
     this.#parts = parts;
@@ -215,6 +222,7 @@ class AgentRun {
       checkpoints,
       deadline: this.#deadline,
     });
+    if (sealed !== undefined) await this.#reportSeal(sealed);
     const code =
       sealed === undefined ? (error?.exit ?? 70) : unsaved === undefined ? 0 : errorCatalogue.E_INCOMPLETE.exit;
     const seal =
@@ -224,6 +232,23 @@ class AgentRun {
       unsaved === undefined ? `${seal}; nothing unsaved` : `${seal}; ${lossText(unsaved)}`,
       error,
     );
+  }
+
+  /** The seal is durable, and nobody waits for this but the process itself, for a moment. */
+  async #reportSeal({ slot, digest }: Committed): Promise<void> {
+    const { reports } = this;
+    if (reports === undefined) return;
+    reports.committed({ slot, digest });
+    const late = new AbortController();
+    const told = new AbortController();
+    const { signal, done } = this.#deadline.within(1);
+    this.#parts.clock.wait(reportMsMax, { signal: told.signal }).then(
+      () => late.abort(),
+      () => undefined,
+    );
+    await reports.settle(AbortSignal.any([signal, late.signal]));
+    told.abort();
+    done();
   }
 
   /** A successor has the lineage. */

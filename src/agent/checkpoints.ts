@@ -11,6 +11,7 @@ import type { CheckpointReason } from '../contract/agent-api.ts';
 import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Watching } from './watching.ts';
 import type { Hooks } from './hooks.ts';
+import type { AnchorReports } from './anchor-reports.ts';
 import type { Attached } from './attach.ts';
 import { type AgentLog, errorFields } from './log.ts';
 import type { AgentVolume } from './settings.ts';
@@ -32,6 +33,12 @@ export interface TakeRequest {
   readonly signal: AbortSignal;
 }
 
+export interface CheckpointHelpers {
+  readonly watching: Watching;
+  readonly hooks: Hooks | undefined;
+  readonly reports: AnchorReports | undefined;
+}
+
 export class Checkpoints {
   readonly #attached: Attached;
   readonly #state: AgentState;
@@ -40,13 +47,15 @@ export class Checkpoints {
   readonly #target: CaptureTarget;
   readonly #watching: Watching;
   readonly #hooks: Hooks | undefined;
+  readonly #reports: AnchorReports | undefined;
   #busy = false;
   #look: Promise<Unsaved | undefined> | undefined;
   #lookAgainAtMs = 0;
 
-  constructor(attached: Attached, state: AgentState, log: AgentLog, watching: Watching, hooks: Hooks | undefined) {
+  constructor(attached: Attached, state: AgentState, log: AgentLog, { watching, hooks, reports }: CheckpointHelpers) {
     this.#watching = watching;
     this.#hooks = hooks;
+    this.#reports = reports;
     this.#attached = attached;
     this.#state = state;
     this.#log = log;
@@ -165,6 +174,7 @@ export class Checkpoints {
       this.#log.debug('unchanged', { reason, seconds, consistency });
       return;
     }
+    this.#reports?.committed(committed);
     this.#log.info('committed', {
       reason,
       slot: committed.slot,

@@ -3,6 +3,7 @@ import type { CapturePorts, CaptureTarget } from '../engine/capture/capture-requ
 import type { DomainAccess } from '../engine/lineage/repository.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { Slot } from '../engine/model/ids.ts';
+import type { Anchors } from '../engine/ports/anchors.ts';
 import type { ChangeSource, ChangeSourceKind } from '../engine/ports/change-source.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { HolderStore } from '../engine/ports/holder-store.ts';
@@ -45,6 +46,8 @@ export interface AgentParts {
   connect(options: ConnectOptions): Promise<Connection>;
   /** Who knows of other pods; `onSilent` is told why there is no answer, and that those who are asked about count as alive. */
   openLiveness(onSilent: (message: string) => void): Promise<Liveness>;
+  /** What keeps the newest checkpoint outside of the store; undefined: nothing does. */
+  readonly anchors: Anchors | undefined;
   readonly files: PrivateFiles;
   readonly users: VolumeUsers;
   readonly hooks: HookCaller;

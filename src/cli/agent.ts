@@ -23,8 +23,8 @@ import {
   toSlot,
   type VolumeName,
 } from '../engine/model/ids.ts';
-import type { Liveness } from '../engine/ports/liveness.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
+import { anchorsOf, livenessOf } from './cluster-service.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, type Parsed, parseDuration, parseRate, usage } from './options.ts';
 import { baseSource, noArguments, refuseNested, repositoryOf } from './session.ts';
@@ -58,6 +58,7 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     connect: (options) =>
       connect(host, parsed, { address, stateDirectory, podUid, settings, fileTree, compressor }, options),
     openLiveness: (onSilent) => livenessOf(host, parsed, onSilent),
+    anchors: await anchorsOf(host, parsed, () => undefined),
     files: await host.openState(stateDirectory),
     users: host.volumeUsers(),
     hooks: await host.hookCaller(),
@@ -70,18 +71,6 @@ export async function agent(host: Host, parsed: Parsed): Promise<number> {
     writeLog: (line) => void host.stdout.write(line),
   };
   return await runAgent(parts, settings);
-}
-
-/** Without a service nobody is known to be gone, and whoever is not counts as alive. */
-async function livenessOf(host: Host, parsed: Parsed, onSilent: (message: string) => void): Promise<Liveness> {
-  const address = parsed.text('service');
-  if (address === undefined || address === '') return { isGone: async () => 'unknown' };
-  return await host.openGoneService({
-    address,
-    tokenFile: parsed.text('service-token-file'),
-    caFile: parsed.text('service-ca-file'),
-    onSilent,
-  });
 }
 
 async function tokenOf(host: Host, parsed: Parsed): Promise<() => Promise<string | undefined>> {

@@ -1,6 +1,7 @@
 /** What the command line needs of the machine; main.ts builds it, tests build another. */
 import type { Route } from '../contract/agent-api.ts';
 import type { ClaimOptions } from '../engine/lineage/claim.ts';
+import type { Anchors } from '../engine/ports/anchors.ts';
 import type { ChangeSource, ChangeSourceKind } from '../engine/ports/change-source.ts';
 import type { Clock } from '../engine/ports/clock.ts';
 import type { Compressor } from '../engine/ports/compressor.ts';
@@ -61,6 +62,15 @@ export interface HostFileTree {
 export interface HostMarker extends RestoreMarker {
   /** The mark, and the slot of the checkpoint that it is about. */
   loadWithSlot(): Promise<{ readonly mark: RestoreMark; readonly slot: Slot } | undefined>;
+}
+
+/** Of Holdfast's service in the cluster, and with what it is asked. */
+export interface ServiceAddress {
+  readonly address: string;
+  readonly tokenFile: string | undefined;
+  readonly caFile: string | undefined;
+  /** PEM. */
+  readonly ca: string | undefined;
 }
 
 export interface Host {
@@ -134,12 +144,9 @@ export interface Host {
     onFailure: (error: HoldfastError) => void,
   ): Promise<(LocalCache & Disposable) | undefined>;
   /** What knows of other pods whether they are gone. E_USAGE when the address is none. */
-  openGoneService(options: {
-    readonly address: string;
-    readonly tokenFile: string | undefined;
-    readonly caFile: string | undefined;
-    readonly onSilent: (reason: string) => void;
-  }): Promise<Liveness>;
+  openGoneService(options: ServiceAddress & { readonly onSilent: (reason: string) => void }): Promise<Liveness>;
+  /** What keeps anchors outside of the store. E_USAGE when the address is none. */
+  openAnchorService(options: ServiceAddress & { readonly onSilent: (reason: string) => void }): Promise<Anchors>;
   /** Files of a private directory. */
   openState(stateDirectory: string): Promise<PrivateFiles>;
   /** What a user may still write below that path, in bytes; undefined where that is not known. */
@@ -179,6 +186,8 @@ export interface Host {
   /** The API server of the cluster that this process runs in. E_USAGE outside of a pod. */
   openKubeApi(): Promise<KubeApi & Disposable>;
   certificateTools(): Promise<CertificateTools>;
+  /** Certificates as PEM; E_USAGE when the file cannot be read or holds none. */
+  readAuthorities(path: string): Promise<string>;
   /** Changes with each boot of the machine; empty where that is not known. */
   bootId(): string;
 }

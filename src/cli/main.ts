@@ -306,6 +306,10 @@ const host: Host = {
     const { openGoneService } = await import('../edge/kube/gone-service.ts');
     return openGoneService({ ...options, random: systemRandom });
   },
+  async openAnchorService(options) {
+    const { openAnchorService } = await import('../edge/kube/anchor-service.ts');
+    return openAnchorService({ ...options, random: systemRandom });
+  },
   beNice: async () => (await import('../edge/host/be-nice.ts')).beNice(),
   closeMemory: async () => (await import('../edge/host/close-memory.ts')).closeMemory(),
   hookCaller: async () => (await import('../edge/host/http-hook-caller.ts')).httpHookCaller,
@@ -362,6 +366,7 @@ const host: Host = {
     ]);
     return { ...make, ...inspect };
   },
+  readAuthorities: async (path) => (await import('../edge/host/tls-files.ts')).readAuthorities(path),
   bootId() {
     try {
       return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();

@@ -59,6 +59,7 @@ export type OptionName =
   | 'service'
   | 'service-token-file'
   | 'service-ca-file'
+  | 'service-ca'
   | 'expect'
   | 'on-first-boot'
   | 'on-missing'
@@ -94,6 +95,8 @@ export type OptionName =
   | 'webhook-configuration'
   | 'listen'
   | 'drain'
+  | 'pod-service'
+  | 'namespace-defaults'
   | 'help';
 
 /** Each can also be given as HOLDFAST_<NAME>, dashes as underscores; a switch by `1` or `true`, a list separated by commas. */
@@ -150,9 +153,13 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   policies: { help: 'doctor: print the policy of each role, and compare what these credentials may do with them' },
   'pod-uid': { value: 'UID', help: 'UID of the pod, which is who holds the lineage' },
   'pod-name': { value: 'NAME', help: 'name of the pod, for people (default: the host name)' },
-  service: { value: 'URL', help: "Holdfast's service in the cluster, which knows whether a pod is gone" },
+  service: {
+    value: 'URL',
+    help: "Holdfast's service in the cluster: is a pod gone, and which checkpoint was the last",
+  },
   'service-token-file': { value: 'FILE', help: "the pod's bound token for --service; read again for each question" },
   'service-ca-file': { value: 'FILE', help: "certificates that --service's is signed with (default: the system's)" },
+  'service-ca': { value: 'PEM', help: 'the same certificates as text' },
   expect: { value: 'SLOT:DIGEST', help: 'a record that must be there: a store that shows less has lost it' },
   'on-first-boot': { value: 'POLICY', help: 'nothing was ever stored: empty (default), block, block:10m' },
   'on-missing': { value: 'POLICY', help: 'data is missing or damaged: block (default), block:10m, empty, older:1h' },
@@ -215,6 +222,13 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   },
   listen: { value: 'HOST:PORT', help: 'address to listen on (default 0.0.0.0:10250)' },
   drain: { value: 'DURATION', help: 'go on answering for this long after the signal to end (default 5s)' },
+  'pod-service': {
+    value: 'NAMESPACE',
+    help: 'also answer what pods ask (--service), and keep anchors in ConfigMaps of this namespace; in a pod only',
+  },
+  'namespace-defaults': {
+    help: 'annotations of a namespace count for its pods: the API server is asked for them; in a pod only',
+  },
   'log-level': { value: 'LEVEL', help: 'debug, info (default), warn or error' },
   help: { help: 'show the help of the command' },
 };

@@ -14,11 +14,11 @@ import type {
 } from '../agent/rehydrate/rehydrate-ports.ts';
 import { runRehydrate } from '../agent/rehydrate/run-rehydrate.ts';
 import { printReceipt, type RestoreReceipt } from '../contract/receipt.ts';
-import { parseAnchor } from '../engine/lineage/resolve.ts';
 import { openRepository } from '../engine/lineage/repository.ts';
+import { parseAnchor } from '../engine/model/anchor.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
-import type { Liveness } from '../engine/ports/liveness.ts';
+import { livenessOf } from './cluster-service.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, parseDuration, type Parsed, parseRate, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
@@ -71,6 +71,7 @@ interface Parts {
 
 async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<ContainerPorts> {
   const { settings, stateDirectory, fileTree, compressor, say, progress } = parts;
+  const warn = (message: string): void => say({ event: 'rehydrate.warning', message });
   return {
     files: fileTree.tree,
     state: await host.openState(stateDirectory),
@@ -103,25 +104,13 @@ async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<Contai
     clock: host.clock,
     random: host.random,
     lanes: host.lanes(),
-    liveness: await livenessOf(host, parsed, say),
+    liveness: await livenessOf(host, parsed, warn),
     bootId: host.bootId(),
     freeBytes: host.freeBytes,
     onEvent: say,
     onProgress: ({ phase, volume, files, bytes, filesTotal, bytesTotal }) =>
       progress.update({ label: `${volume}: ${phase}`, files, bytes, filesTotal, bytesTotal }),
   };
-}
-
-/** Without a service nothing is known, and whoever is not known to be gone counts as alive. */
-async function livenessOf(host: Host, parsed: Parsed, say: (event: RehydrateEvent) => void): Promise<Liveness> {
-  const address = parsed.text('service');
-  if (address === undefined || address === '') return { isGone: async () => 'unknown' };
-  return await host.openGoneService({
-    address,
-    tokenFile: parsed.text('service-token-file'),
-    caFile: parsed.text('service-ca-file'),
-    onSilent: (message) => say({ event: 'rehydrate.warning', message }),
-  });
 }
 
 function settingsOf(host: Host, parsed: Parsed): ContainerSettings {

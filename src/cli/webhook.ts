@@ -1,6 +1,7 @@
 /** `holdfast webhook`: the admission webhook, until it is told to end. */
 import { HoldfastError } from '../engine/model/errors.ts';
 import { CertificateKeeper, type CertificatePlaces } from '../webhook/certificate-keeper.ts';
+import type { KubeApi } from '../webhook/kube-api.ts';
 import { logTo, startWebhook, type WebhookParts } from '../webhook/server.ts';
 import type { Host } from './host.ts';
 import { type Parsed, parseDuration, usage } from './options.ts';
@@ -23,11 +24,18 @@ export async function webhook(host: Host, parsed: Parsed): Promise<number> {
   const drainMs = drain === undefined ? 5000 : parseDuration(command, 'drain', drain);
   const writeLog = (line: string): void => void host.stdout.write(line);
   await using cleanup = new AsyncDisposableStack();
+  const anchorNamespace = anchorNamespaceOf(parsed);
+  const namespaceDefaults = parsed.flag('namespace-defaults');
+  const places = keptPlaces(parsed);
+  // Where nothing is to be asked, no right and no way to the API server is needed.
+  const asks = places !== undefined || anchorNamespace !== undefined || namespaceDefaults;
+  const api = asks ? cleanup.use(await host.openKubeApi()) : undefined;
   const running = await startWebhook(
     {
       clock: host.clock,
       readSettings: () => host.readSettings(settings),
-      readCertificate: await certificateReader(host, parsed, { logLevel, writeLog, cleanup }),
+      ...(await certificateReaders(host, parsed, { logLevel, writeLog, cleanup, api, places })),
+      cluster: api === undefined ? undefined : { api, anchorNamespace, namespaceDefaults },
       writeLog,
     },
     { ...address, logLevel, lookMs, drainMs },
@@ -46,21 +54,32 @@ interface Surroundings {
   readonly logLevel: string;
   readonly writeLog: (line: string) => void;
   readonly cleanup: AsyncDisposableStack;
+  readonly api: KubeApi | undefined;
+  readonly places: CertificatePlaces | undefined;
+}
+
+/** The namespace of anchors, where pods are answered. */
+function anchorNamespaceOf(parsed: Parsed): string | undefined {
+  const namespace = parsed.text('pod-service');
+  if (namespace === undefined || /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(namespace)) return namespace;
+  throw usage(command, `--pod-service is ${JSON.stringify(namespace.slice(0, 100))}, not the name of a namespace`);
 }
 
 /** From files, or from the Secret in which the webhooks keep it themselves. */
-async function certificateReader(
+async function certificateReaders(
   host: Host,
   parsed: Parsed,
-  { logLevel, writeLog, cleanup }: Surroundings,
-): Promise<WebhookParts['readCertificate']> {
-  const places = keptPlaces(parsed);
-  if (places === undefined) {
+  { logLevel, writeLog, cleanup, api, places }: Surroundings,
+): Promise<Pick<WebhookParts, 'readCertificate' | 'readServiceCa'>> {
+  if (places === undefined || api === undefined) {
     const paths = { cert: parsed.required('tls-cert'), key: parsed.required('tls-key') };
-    return () => host.readTlsFiles(paths);
+    const authorities = parsed.text('service-ca-file');
+    return {
+      readCertificate: () => host.readTlsFiles(paths),
+      readServiceCa: async () => (authorities === undefined ? undefined : await host.readAuthorities(authorities)),
+    };
   }
   const log = logTo(writeLog, logLevel);
-  const api = cleanup.use(await host.openKubeApi());
   const keeper = new CertificateKeeper(
     {
       clock: host.clock,
@@ -78,7 +97,7 @@ async function certificateReader(
     ended.abort();
     await running;
   });
-  return () => keeper.read();
+  return { readCertificate: () => keeper.read(), readServiceCa: () => keeper.readAuthorities() };
 }
 
 const validityDefault = '90d';

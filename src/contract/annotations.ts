@@ -153,10 +153,10 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
   },
   slots: {
     parse: oneOf('claim', 'seed', 'refuse'),
-    form: '`refuse` or `claim`; not yet `seed`',
+    form: '`refuse`, `claim` or `seed`',
     example: 'claim',
     otherwise: 'refuse',
-    help: 'Pods of a Deployment have no identity. `refuse`: they share slot 0, and a second pod waits for the first one to end. `claim`: numbered slots, as many as `replicas` says, and each new pod inherits exactly one predecessor. Not yet: `seed`, where all start from the newest checkpoint of slot 0, and none of them writes it.',
+    help: 'Pods of a Deployment have no identity. `refuse`: they share slot 0, and a second pod waits for the first one to end. `claim`: numbered slots, as many as `replicas` says, and each new pod inherits exactly one predecessor. `seed`: all start from the newest checkpoint of slot 0, which another workload writes (`lineage`, `slot`), and none of them writes it, so no agent is injected.',
   },
   replicas: {
     parse: integer(1, 1000),
@@ -205,7 +205,7 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     example: '2026-03-01T12:00Z',
     podOnly: true,
     isPending: true,
-    help: 'Rollback: the pods that start next restore this checkpoint, or the newest made until then. Honoured once per value and slot, and recorded in the receipt.',
+    help: 'Rollback: the pods that start next restore this checkpoint, or the newest made until then. Honoured once per value and slot: as soon as a checkpoint was made of what was restored, pods go on from there. Recorded in the receipt.',
   },
   'hook.pre-checkpoint': {
     parse: hookAddress,

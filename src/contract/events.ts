@@ -21,6 +21,8 @@ export const agentEvents = {
   'left-held': 'an agent that died has left the application held: it is let go',
   watching: 'which watcher tells where a volume changes, from now on',
   'watcher-missed': 'a full walk has found changes that the watcher had not told of; they are in the checkpoint',
+  'anchor-unkept':
+    'the newest checkpoint is not known outside of the store: the service in the cluster does not answer, or refuses',
   paused: 'no scheduled checkpoints until resumed',
   resumed: 'scheduled checkpoints go on',
   cache: 'the scan cache is done without',

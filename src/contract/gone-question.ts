@@ -10,7 +10,6 @@
 import { asObject, asOneOf, asText } from './plain-json.ts';
 
 export const gonePath = '/v1/pods/gone';
-export const goneAnswerBytesMax = 4096;
 
 export interface GoneQuestion {
   readonly version: 1;

@@ -23,7 +23,7 @@ function option(name: string, text: string | undefined): readonly string[] {
 
 function lineageArgument({ workload, slot }: Lineage): string {
   // The slots of replicas lie below the name of their workload.
-  if (slot.by === 'claimed') return literal(workload);
+  if (slot.by === 'claimed' || slot.by === 'seed') return literal(workload);
   return `${literal(workload)}/${slot.by === 'node' ? '$(HOLDFAST_NODE_NAME)' : literal(slot.slot)}`;
 }
 
@@ -42,20 +42,32 @@ function commonArgs({ store, lineage, volumes }: Injection): readonly string[] {
   ];
 }
 
+function serviceArgs({ service }: WebhookSettings): readonly string[] {
+  return [
+    ...option('service', service?.url),
+    ...option('service-token-file', service && serviceTokenFile),
+    ...option('service-ca-file', service?.caConfigMap && serviceCaFile),
+  ];
+}
+
+function slotArgs({ slot }: Lineage): readonly string[] {
+  if (slot.by === 'seed') return ['--slots', 'seed'];
+  return slot.by === 'claimed' ? ['--slots', 'claim', '--replicas', String(slot.replicas)] : [];
+}
+
 function sizeLimits({ volumes }: Injection): readonly string[] {
   return volumes.flatMap(({ name, sizeLimitBytes }) =>
     option('size-limit', sizeLimitBytes === undefined ? undefined : `${name}=${sizeLimitBytes}`),
   );
 }
 
-export function rehydrateArgs(injection: Injection, { service }: WebhookSettings): readonly string[] {
-  const { noData, handoffWait, volumes, lineage } = injection;
+export function rehydrateArgs(injection: Injection, settings: WebhookSettings): readonly string[] {
+  const { noData, handoffWait, volumes, lineage, restoreAt } = injection;
   return [
     ...commonArgs(injection),
-    ...(lineage.slot.by === 'claimed' ? ['--slots', 'claim', '--replicas', String(lineage.slot.replicas)] : []),
-    ...option('service', service?.url),
-    ...option('service-token-file', service && serviceTokenFile),
-    ...option('service-ca-file', service?.caConfigMap && serviceCaFile),
+    ...slotArgs(lineage),
+    ...serviceArgs(settings),
+    ...option('restore-at', restoreAt),
     ...sizeLimits(injection),
     // Globs that are meant for one volume do no harm in another: they only order.
     ...[...new Set(volumes.flatMap(({ restoreFirst }) => restoreFirst))].flatMap((glob) =>
@@ -68,11 +80,12 @@ export function rehydrateArgs(injection: Injection, { service }: WebhookSettings
   ];
 }
 
-export function agentArgs(injection: Injection): readonly string[] {
+export function agentArgs(injection: Injection, settings: WebhookSettings): readonly string[] {
   const { schedule, rpo, graceSeconds, selection, hooks, hookTimeout } = injection;
   const hasHooks = Object.values(hooks).some((address) => address !== undefined);
   return [
     ...commonArgs(injection),
+    ...serviceArgs(settings),
     ...sizeLimits(injection),
     ...selection.include.flatMap((glob) => option('include', glob)),
     ...selection.exclude.flatMap((glob) => option('exclude', glob)),

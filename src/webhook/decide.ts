@@ -2,12 +2,17 @@
  * What becomes of a pod: Holdfast is injected, it is left as it is, or it is refused. Pure: the same request and settings give the
  * same decision. A pod that did not opt in is never read further than its annotation, never changed and never refused.
  */
-import { annotationPrefix, type AnnotationReading, readAnnotations } from '../contract/annotations.ts';
+import {
+  type AnnotationProblem,
+  annotationPrefix,
+  type AnnotationReading,
+  readAnnotations,
+} from '../contract/annotations.ts';
 import { agentContainer, ownVolumes, rehydrateContainer } from '../contract/pod-layout.ts';
 import type { AdmissionRequest } from './admission-review.ts';
 import { containerResources } from './container-resources.ts';
 import type { Credentials, Decision, KeptVolume, Refusal } from './decision.ts';
-import { EffectiveAnnotations, effectiveAnnotations, type Origin } from './effective.ts';
+import { EffectiveAnnotations, effectiveAnnotations, isOfSettings, type Origin } from './effective.ts';
 import { identityOf } from './identity-of.ts';
 import { isObject, type Json, MalformedError, member } from './json.ts';
 import { keptVolumes } from './kept-volumes.ts';
@@ -17,7 +22,12 @@ import { type Pod, readPod } from './pod.ts';
 import { mayUse, type Store, type WebhookSettings } from './settings.ts';
 import { workloadCredentials } from './workload-credentials.ts';
 
-export function decide(request: AdmissionRequest, settings: WebhookSettings): Decision {
+/** `namespaceAnnotations`: of the request's namespace, those with our prefix. */
+export function decide(
+  request: AdmissionRequest,
+  settings: WebhookSettings,
+  namespaceAnnotations: Readonly<Record<string, string>> = {},
+): Decision {
   if (request.kind !== 'v1/Pod' || request.resource !== 'pods') return skip('not-a-pod');
   if (request.operation !== 'CREATE') return skip('not-created');
   const inject = rawAnnotation(request.object, `${annotationPrefix}inject`);
@@ -36,7 +46,11 @@ export function decide(request: AdmissionRequest, settings: WebhookSettings): De
     );
   }
   try {
-    return decideOnPod(readPod(request.object), request.namespace, settings);
+    return decideOnPod(
+      readPod(request.object),
+      { name: request.namespace, annotations: namespaceAnnotations },
+      settings,
+    );
   } catch (error) {
     if (!(error instanceof MalformedError)) throw error;
     return refuse([
@@ -48,6 +62,11 @@ export function decide(request: AdmissionRequest, settings: WebhookSettings): De
       },
     ]);
   }
+}
+
+/** Whether its pod is read any further, and its namespace with it. */
+export function isOptedIn({ object, kind, operation }: AdmissionRequest): boolean {
+  return kind === 'v1/Pod' && operation === 'CREATE' && rawAnnotation(object, `${annotationPrefix}inject`) === 'true';
 }
 
 function skip(reason: Extract<Decision, { kind: 'skip' }>['reason'], ...warnings: readonly string[]): Decision {
@@ -69,16 +88,23 @@ function rawAnnotation(object: Json | undefined, name: string): string | undefin
   return typeof value === 'string' ? value : undefined;
 }
 
-function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): Decision {
+interface PodNamespace {
+  readonly name: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+function decideOnPod(given: Pod, { name: namespace, annotations }: PodNamespace, settings: WebhookSettings): Decision {
   const taken = takenNames(given);
   if (taken.length > 0) return refuse(taken);
   const pod = withoutOurs(given);
   const own = readAnnotations(pod.annotations, 'pod');
+  const ofNamespace = readAnnotations(annotations, 'elsewhere');
   const refusals: Refusal[] = [
     ...own.problems.map(({ problem, ...rest }) => ({ ...rest, reason: problem })),
+    ...ofNamespace.problems.map((problem) => onNamespace(problem, namespace)),
     ...unfitPlaces(pod, settings),
   ];
-  const effective = effectiveAnnotations(own, namespace, settings);
+  const effective = effectiveAnnotations(own, ofNamespace, namespace, settings);
   if (!(effective instanceof EffectiveAnnotations)) return refuse([...refusals, effective]);
 
   const collect = <Value extends object>(result: Value | Refusal): Value | undefined => {
@@ -138,6 +164,7 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
         unreachable: noData('on-unreachable'),
       },
       handoffWait: text('handoff-wait'),
+      restoreAt: effective.find('restore-at')?.text,
       hooks: {
         preCheckpoint: effective.find('hook.pre-checkpoint')?.text,
         postCheckpoint: effective.find('hook.post-checkpoint')?.text,
@@ -154,6 +181,16 @@ function decideOnPod(given: Pod, namespace: string, settings: WebhookSettings): 
       fsGroup: pod.fsGroup,
       origins: originsOf(effective),
     },
+  };
+}
+
+/** Whoever creates a pod may not write on its namespace, so who can is named. */
+function onNamespace({ annotation, value, problem, remedy }: AnnotationProblem, namespace: string): Refusal {
+  return {
+    annotation: `${annotation} of the namespace ${namespace}`,
+    value,
+    reason: problem,
+    remedy: `${remedy} It stands on the namespace: kubectl annotate namespace ${namespace} ${annotation}-`,
   };
 }
 
@@ -263,7 +300,7 @@ function storeOf(
 function imageOf(effective: EffectiveAnnotations, settings: WebhookSettings): { readonly name: string } | Refusal {
   const image = effective.find('image');
   if (image === undefined) return { name: settings.image };
-  if (settings.imageOverride || image.from !== 'pod') return { name: image.value };
+  if (settings.imageOverride || isOfSettings(image.from)) return { name: image.value };
   return {
     annotation: `${annotationPrefix}image`,
     value: image.text,

@@ -43,6 +43,8 @@ export interface Injection {
   /** As `--on-first-boot`, `--on-missing`, `--on-unreachable` take them. */
   readonly noData: { readonly firstBoot: string; readonly missing: string; readonly unreachable: string };
   readonly handoffWait: string;
+  /** The checkpoint to go back to; undefined: the newest. */
+  readonly restoreAt: string | undefined;
   readonly hooks: {
     readonly preCheckpoint: string | undefined;
     readonly postCheckpoint: string | undefined;
@@ -73,11 +75,12 @@ export interface Lineage {
 
 /**
  * fixed: known now. node: the name of the node, known when the pod runs. shared: the one slot of pods that have no identity.
- * claimed: one of `replicas`, chosen when the pod runs.
+ * claimed: one of `replicas`, chosen when the pod runs. seed: the pod begins from slot 0 as all others do, and writes nothing.
  */
 export type LineageSlot =
   | { readonly by: 'fixed' | 'shared'; readonly slot: string }
   | { readonly by: 'node' }
+  | { readonly by: 'seed' }
   | { readonly by: 'claimed'; readonly replicas: number };
 
 export interface KeptVolume {

@@ -1,4 +1,4 @@
-/** What counts for a pod: its own annotations, else its namespace's, its policy's, the settings', else what is built in. */
+/** What counts for a pod: its own annotations, else its namespace's, else the settings' for its namespace, its policy, or all, else what is built in. */
 import {
   type AnnotationName,
   annotationPrefix,
@@ -12,7 +12,13 @@ import {
 import { mayUse, type Policy, type WebhookSettings } from './settings.ts';
 import type { Refusal } from './decision.ts';
 
-export type Origin = 'pod' | 'namespace' | 'policy' | 'settings' | 'built-in';
+/** namespace-annotation: written on the namespace. namespace: for that namespace in the settings. */
+export type Origin = 'pod' | 'namespace-annotation' | 'namespace' | 'policy' | 'settings' | 'built-in';
+
+/** Whether it stands where those write who run Holdfast, and nobody else. */
+export function isOfSettings(from: Origin): boolean {
+  return from !== 'pod' && from !== 'namespace-annotation';
+}
 
 export interface Effective<Value> {
   readonly value: Value;
@@ -60,17 +66,20 @@ export class EffectiveAnnotations {
 /** The annotations that count, or why the pod may not have the policy that they name. */
 export function effectiveAnnotations(
   own: AnnotationReading,
+  ofNamespace: AnnotationReading,
   namespace: string,
   settings: WebhookSettings,
 ): EffectiveAnnotations | Refusal {
   const nothing: AnnotationReading = { values: new Map(), perVolume: new Map(), problems: [] };
-  const without: readonly (readonly [Origin, AnnotationReading])[] = [
+  const nearer: readonly (readonly [Origin, AnnotationReading])[] = [
     ['pod', own],
+    ['namespace-annotation', ofNamespace],
     ['namespace', settings.namespaces.get(namespace) ?? nothing],
-    ['settings', settings.defaults],
   ];
-  const named = new EffectiveAnnotations(without).find('policy');
-  if (named === undefined) return new EffectiveAnnotations(without);
+  const last: readonly [Origin, AnnotationReading] = ['settings', settings.defaults];
+  const without = new EffectiveAnnotations([...nearer, last]);
+  const named = without.find('policy');
+  if (named === undefined) return without;
   const policy: Policy | undefined = settings.policies.get(named.value);
   const usable = [...settings.policies].filter(([, each]) => mayUse(each.namespaces, namespace)).map(([name]) => name);
   const remedy =
@@ -83,10 +92,5 @@ export function effectiveAnnotations(
   });
   if (policy === undefined) return refuse('there is no such policy');
   if (!mayUse(policy.namespaces, namespace)) return refuse(`the policy is not for the namespace ${namespace}`);
-  const [pod, ofNamespace, ofSettings] = without as [
-    readonly [Origin, AnnotationReading],
-    readonly [Origin, AnnotationReading],
-    readonly [Origin, AnnotationReading],
-  ];
-  return new EffectiveAnnotations([pod, ofNamespace, ['policy', policy.annotations], ofSettings]);
+  return new EffectiveAnnotations([...nearer, ['policy', policy.annotations], last]);
 }

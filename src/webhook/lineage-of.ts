@@ -31,7 +31,7 @@ export function lineageOf(
   if ('remedy' in slot) return slot;
   const workload = `${place.cluster}/${place.namespace}/${kind}/${name}`;
   // Names of nodes are the longest that can come behind it.
-  const longest = slot.by === 'node' ? 'n'.repeat(253) : slot.by === 'claimed' ? '999' : slot.slot;
+  const longest = 'slot' in slot ? slot.slot : slot.by === 'node' ? 'n'.repeat(253) : '999';
   if (!isWorkloadName({ kind, name }) || !isLineageName(`${workload}/${longest}`)) {
     return {
       annotation: chosen === undefined ? 'metadata.ownerReferences' : `${annotationPrefix}lineage`,
@@ -47,15 +47,8 @@ export function lineageOf(
 function amongReplicas(effective: EffectiveAnnotations): LineageSlot | Refusal {
   const mode = effective.find('slots');
   if (mode === undefined || mode.value === 'refuse') return { by: 'shared', slot: '0' };
+  if (mode.value === 'seed') return { by: 'seed' };
   const annotation = `${annotationPrefix}slots`;
-  if (mode.value === 'seed') {
-    return {
-      annotation,
-      value: mode.text,
-      reason: 'pods that only begin from a checkpoint are not supported in this version',
-      remedy: 'Leave it out, or use "claim".',
-    };
-  }
   const replicas = effective.find('replicas');
   if (replicas !== undefined) return { by: 'claimed', replicas: replicas.value };
   return {

@@ -1,6 +1,7 @@
 /** What the webhook counts, for Prometheus; docs/kubernetes.md, "Metrics", lists the same. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Decision } from './decision.ts';
+import type { ToldAnswer } from './service/pod-service.ts';
 
 export class WebhookMetrics {
   readonly registry: Registry = new Registry();
@@ -23,13 +24,20 @@ export class WebhookMetrics {
   });
   readonly #reloads = new Counter({
     name: 'holdfast_webhook_reloads_total',
-    help: 'Files (certificate, settings) that changed and were read again, by outcome (used, refused)',
+    help: 'Files (certificate, settings, service-ca) that changed and were read again, by outcome (used, refused)',
     labelNames: ['file', 'outcome'],
     registers: [this.registry],
   });
   readonly #failures = new Counter({
     name: 'holdfast_webhook_failures_total',
     help: 'Reviews that ended in a defect of the webhook',
+    registers: [this.registry],
+  });
+
+  readonly #questions = new Counter({
+    name: 'holdfast_webhook_questions_total',
+    help: 'Questions and reports of pods, by question (gone, anchor-find, anchor-report) and by outcome (answered, denied, malformed, conflict, silent, busy)',
+    labelNames: ['question', 'outcome'],
     registers: [this.registry],
   });
 
@@ -47,7 +55,12 @@ export class WebhookMetrics {
     this.#validUntil.set(validUntilMs / 1000);
   }
 
-  reloaded(file: 'certificate' | 'settings', outcome: 'used' | 'refused'): void {
+  /** What a pod asked of the service, and what came of it. */
+  asked({ question, outcome }: Pick<ToldAnswer, 'question' | 'outcome'>): void {
+    this.#questions.inc({ question, outcome });
+  }
+
+  reloaded(file: 'certificate' | 'settings' | 'service-ca', outcome: 'used' | 'refused'): void {
     this.#reloads.inc({ file, outcome });
   }
 

@@ -127,7 +127,10 @@ function placed(list: readonly Json[], injection: Injection, settings: WebhookSe
   const others = list.filter((each) => !isNamed(each, ownContainerNames));
   const before = new Set(injection.startAfter);
   const at = others.findLastIndex((each) => before.has(nameOf(each))) + 1;
-  const ours = [rehydrateOf(injection, settings), agentOf(injection, settings)].map((container) =>
+  // Who only begins from a checkpoint has nothing to keep.
+  const isSeed = injection.lineage.slot.by === 'seed';
+  const wanted = [rehydrateOf(injection, settings), ...(isSeed ? [] : [agentOf(injection, settings)])];
+  const ours = wanted.map((container) =>
     merged(
       container,
       list.find((each) => nameOf(each) === nameOf(container)),
@@ -152,7 +155,7 @@ function agentOf(injection: Injection, settings: WebhookSettings): JsonObject {
     ...shared(injection, settings, true),
     restartPolicy: 'Always',
     command: ['holdfast', 'agent'],
-    args: agentArgs(injection),
+    args: agentArgs(injection, settings),
     resources: resourcesOf(injection.resources.agent),
     lifecycle: { preStop: { exec: { command: notifyCommand } } },
   };
@@ -162,7 +165,7 @@ function shared(injection: Injection, settings: WebhookSettings, volumesReadOnly
   return {
     image: injection.image,
     ...(settings.imagePullPolicy === undefined ? {} : { imagePullPolicy: settings.imagePullPolicy }),
-    env: environmentOf(injection),
+    env: environmentOf(injection, settings),
     securityContext: securityContextOf(injection),
     terminationMessagePolicy: 'FallbackToLogsOnError',
     volumeMounts: mountsOf(injection, settings, volumesReadOnly),
@@ -198,12 +201,17 @@ function securityContextOf({ identity }: Injection): JsonObject {
   };
 }
 
-function environmentOf({ store, credentials, logLevel, lineage }: Injection): readonly JsonObject[] {
+function environmentOf(
+  { store, credentials, logLevel, lineage }: Injection,
+  { service }: WebhookSettings,
+): readonly JsonObject[] {
   const runtime = Object.entries(runtimeVariables)
     .filter(([name]) => name !== 'HOLDFAST_NODE_NAME' || lineage.slot.by === 'node')
     .map(([name, fieldPath]) => ({ name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } }));
   const plain: Record<string, string> = {
     HOLDFAST_LOG_LEVEL: logLevel,
+    // Public, and as text it needs no object in the namespace of the pod.
+    ...(service?.ca === undefined || service.caConfigMap !== undefined ? {} : { HOLDFAST_SERVICE_CA: service.ca }),
     // Without it the SDK falls back to the role of the node, and nobody notices.
     ...(store.nodeRole ? {} : { AWS_EC2_METADATA_DISABLED: 'true' }),
     ...(store.caConfigMap === undefined ? {} : { HOLDFAST_S3_CA_FILE: caFile }),
@@ -234,9 +242,8 @@ function mountsOf(injection: Injection, { service }: WebhookSettings, volumesRea
     })),
     { name: ownVolumes.state, mountPath: stateDirectory },
     ...(store.encrypted ? [secret(ownVolumes.key, keyFile)] : []),
-    // Only who restores asks.
-    ...(service === undefined || volumesReadOnly ? [] : [secret(ownVolumes.serviceToken, serviceTokenFile)]),
-    ...(service?.caConfigMap === undefined || volumesReadOnly ? [] : [secret(ownVolumes.serviceCa, serviceCaFile)]),
+    ...(service === undefined ? [] : [secret(ownVolumes.serviceToken, serviceTokenFile)]),
+    ...(service?.caConfigMap === undefined ? [] : [secret(ownVolumes.serviceCa, serviceCaFile)]),
     ...(store.roleArn === undefined ? [] : [secret(ownVolumes.awsToken, awsTokenFile)]),
     ...(store.credentialsSecret === undefined ? [] : [secret(ownVolumes.credentials, credentialsFile)]),
     ...(store.caConfigMap === undefined ? [] : [secret(ownVolumes.ca, caFile)]),

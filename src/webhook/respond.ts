@@ -13,20 +13,50 @@ export type Answer =
       readonly request: AdmissionRequest;
       readonly body: string;
     }
-  /** Not a review: answered with status 400. */
-  | { readonly kind: 'malformed'; readonly message: string };
+  | MalformedAnswer;
+
+/** Not a review: answered with status 400. */
+export interface MalformedAnswer {
+  readonly kind: 'malformed';
+  readonly message: string;
+}
 
 /** Clients cut longer ones, and drop those behind. */
 const warningLengthMax = 256;
 const refusalsShownMax = 8;
 
-export function respond(text: string, settings: WebhookSettings): Answer {
-  try {
-    const request = readReview(JSON.parse(text) as Json);
-    const decision = decide(request, settings);
+/** `namespaceAnnotations`: of the request's namespace, those with our prefix. */
+export function respond(
+  text: string,
+  settings: WebhookSettings,
+  namespaceAnnotations: Readonly<Record<string, string>> = {},
+): Answer {
+  const read = readRequest(text);
+  return 'kind' in read ? read : answerRequest(read.request, settings, namespaceAnnotations);
+}
+
+/** The first half: what is asked. */
+export function readRequest(text: string): { readonly request: AdmissionRequest } | MalformedAnswer {
+  return orMalformed(() => ({ request: readReview(JSON.parse(text) as Json) }));
+}
+
+/** The second half: what is answered. */
+export function answerRequest(
+  request: AdmissionRequest,
+  settings: WebhookSettings,
+  namespaceAnnotations: Readonly<Record<string, string>>,
+): Answer {
+  return orMalformed(() => {
+    const decision = decide(request, settings, namespaceAnnotations);
     const response = { uid: request.uid, ...responseOf(decision, request, settings) };
     const body = JSON.stringify({ apiVersion: reviewVersion, kind: 'AdmissionReview', response });
-    return { kind: 'reviewed', decision, request, body };
+    return { kind: 'reviewed' as const, decision, request, body };
+  });
+}
+
+function orMalformed<Result>(work: () => Result): Result | MalformedAnswer {
+  try {
+    return work();
   } catch (error) {
     if (error instanceof SyntaxError) return { kind: 'malformed', message: 'the body is not JSON' };
     if (error instanceof MalformedError) return { kind: 'malformed', message: error.message };

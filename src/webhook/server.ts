@@ -1,17 +1,22 @@
 /**
- * The process around the decisions: HTTPS for the API server, health and metrics, and files that are read again when they change.
+ * The process around the decisions: HTTPS for the API server and for pods, health and metrics, and files that are read again when they
+ * change.
  *
- * A review costs a parse, a decision and a patch, all in memory: nothing is asked of anybody, so nothing can make it wait. What it
- * was about is never logged, only what came of it.
+ * A review costs a parse, a decision and a patch, all in memory. Only where annotations of namespaces count is something asked, once a
+ * second for each namespace at the most. What it was about is never logged, only what came of it.
  */
 import Fastify, { type FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { type HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Clock } from '../engine/ports/clock.ts';
+import { isOptedIn } from './decide.ts';
 import type { Decision } from './decision.ts';
+import type { KubeApi } from './kube-api.ts';
 import { WebhookMetrics } from './metrics.ts';
-import { type Answer, respond } from './respond.ts';
-import { parseSettings, type WebhookSettings } from './settings.ts';
+import { NamespaceAnnotations } from './namespace-annotations.ts';
+import { type Answer, answerRequest, readRequest, respond } from './respond.ts';
+import { PodService, type ToldAnswer } from './service/pod-service.ts';
+import { defaultAudience, parseSettings, type WebhookSettings } from './settings.ts';
 
 export interface WebhookCertificate {
   readonly cert: string;
@@ -24,8 +29,20 @@ export interface WebhookParts {
   /** Each as it is now; E_USAGE when it cannot be used. */
   readonly readSettings: () => Promise<string>;
   readonly readCertificate: () => Promise<WebhookCertificate>;
+  /** What pods verify that certificate with, as PEM; undefined where they have it otherwise. */
+  readonly readServiceCa: () => Promise<string | undefined>;
+  /** What is asked of the API server; undefined: nothing. */
+  readonly cluster: ClusterParts | undefined;
   /** A line of the log. */
   readonly writeLog: (line: string) => void;
+}
+
+export interface ClusterParts {
+  readonly api: KubeApi;
+  /** Where anchors are kept; undefined: pods are not answered. */
+  readonly anchorNamespace: string | undefined;
+  /** Whether the annotations of a namespace count for its pods. */
+  readonly namespaceDefaults: boolean;
 }
 
 export interface WebhookOptions {
@@ -54,8 +71,10 @@ export async function startWebhook(parts: WebhookParts, options: WebhookOptions)
   const metrics = new WebhookMetrics();
   const settingsText = await parts.readSettings();
   const certificate = await parts.readCertificate();
-  const state: ServerState = { settings: parseSettings(settingsText), isReady: true };
-  const app = serverOf(state, { certificate, metrics, clock: parts.clock, log });
+  const serviceCa = await parts.readServiceCa();
+  const state: ServerState = { settings: withServiceCa(parseSettings(settingsText), serviceCa), isReady: true };
+  const { clock, cluster } = parts;
+  const app = serverOf(state, { certificate, metrics, clock, log, cluster });
   metrics.certificate(certificate.validUntilMs);
   await app.listen({ host: options.host, port: options.port });
   const bound = app.server.address();
@@ -66,7 +85,7 @@ export async function startWebhook(parts: WebhookParts, options: WebhookOptions)
     parts,
     app,
     state,
-    { certificate, settingsText, metrics, log, ...options },
+    { certificate, settingsText, serviceCa, metrics, log, ...options },
     ended.signal,
   );
   return {
@@ -102,14 +121,22 @@ export function logTo(write: (line: string) => void, level: string): Log {
   );
 }
 
+/** What pods get that the settings give no other: the CA of this process. */
+function withServiceCa(settings: WebhookSettings, ca: string | undefined): WebhookSettings {
+  const { service } = settings;
+  if (service === undefined || service.ca !== undefined || service.caConfigMap !== undefined) return settings;
+  return { ...settings, service: { ...service, ca } };
+}
+
 interface Surroundings {
   readonly certificate: WebhookCertificate;
   readonly metrics: WebhookMetrics;
   readonly clock: Clock;
   readonly log: Log;
+  readonly cluster: ClusterParts | undefined;
 }
 
-function serverOf(state: ServerState, { certificate, metrics, clock, log }: Surroundings): FastifyInstance {
+function serverOf(state: ServerState, { certificate, metrics, clock, log, cluster }: Surroundings): FastifyInstance {
   const { cert, key } = certificate;
   const app = Fastify({
     https: { cert, key, minVersion: 'TLSv1.2' },
@@ -124,9 +151,10 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log }: Surr
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_, body, done) => done(null, body));
 
-  app.post('/mutate', (request, reply) => {
+  const namespaces = cluster?.namespaceDefaults === true ? new NamespaceAnnotations(cluster.api, clock) : undefined;
+  app.post('/mutate', async (request, reply) => {
     const startedMs = clock.monotonicMs();
-    const answer = respond((request.body as Buffer | undefined)?.toString('utf8') ?? '', state.settings);
+    const answer = await reviewed((request.body as Buffer | undefined)?.toString('utf8') ?? '', state, namespaces);
     metrics.answered(
       answer.kind === 'reviewed' ? answer.decision : undefined,
       (clock.monotonicMs() - startedMs) / 1000,
@@ -146,8 +174,29 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log }: Surr
     reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
   );
 
+  if (cluster?.anchorNamespace !== undefined) {
+    const service = new PodService({
+      api: cluster.api,
+      clock,
+      namespace: cluster.anchorNamespace,
+      settings: () => ({
+        cluster: state.settings.cluster,
+        audience: state.settings.service?.audience ?? defaultAudience,
+      }),
+      onAnswer: (told) => {
+        metrics.asked(told);
+        logQuestion(log, told);
+      },
+    });
+    service.serve(app);
+  }
+
   app.setNotFoundHandler((_, reply) => reply.code(404).type('text/plain').send('not found\n'));
   app.setErrorHandler((error, _, reply) => {
+    if (isHoldfastError(error, 'E_CLUSTER_UNREACHABLE', 'E_CLUSTER_REFUSED')) {
+      log.warn({ event: 'not-reviewed', code: error.code, remedy: error.remedy }, error.message);
+      return reply.code(503).type('text/plain').send(`${error.message}\n`);
+    }
     const { statusCode = 500, message, stack } = error as Error & { readonly statusCode?: number };
     if (statusCode < 500 || statusCode === 503) return reply.code(statusCode).type('text/plain').send(`${message}\n`);
     metrics.failed();
@@ -155,6 +204,28 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log }: Surr
     return reply.code(500).type('text/plain').send('failed; the log of the webhook says why\n');
   });
   return app;
+}
+
+/** The whole answer; E_CLUSTER_* where the namespace of a pod that opted in is not known. */
+async function reviewed(
+  text: string,
+  state: ServerState,
+  namespaces: NamespaceAnnotations | undefined,
+): Promise<Answer> {
+  if (namespaces === undefined) return respond(text, state.settings);
+  const read = readRequest(text);
+  if ('kind' in read) return read;
+  const annotations = isOptedIn(read.request) ? await namespaces.of(read.request.namespace) : {};
+  return answerRequest(read.request, state.settings, annotations);
+}
+
+/** Who asked and what came of it. Contradictions are for somebody to look at; whoever is not known may write here as often as he likes. */
+function logQuestion(log: Log, { question, outcome, caller, lineage, detail }: ToldAnswer): void {
+  const level = outcome === 'conflict' ? 'error' : outcome === 'silent' ? 'warn' : 'debug';
+  log[level](
+    { event: 'asked', question, outcome, namespace: caller?.namespace, pod: caller?.podName, lineage },
+    detail,
+  );
 }
 
 /** Who it was about and what came of it; nothing else of the pod. */
@@ -198,6 +269,7 @@ function refusalsOf({ refusals }: Extract<Decision, { kind: 'refuse' }>): readon
 interface Watched {
   readonly certificate: WebhookCertificate;
   readonly settingsText: string;
+  readonly serviceCa: string | undefined;
   readonly metrics: WebhookMetrics;
   readonly log: Log;
   readonly lookMs: number;
@@ -211,10 +283,15 @@ async function lookForChanges(
   parts: WebhookParts,
   app: FastifyInstance,
   state: ServerState,
-  { certificate, settingsText, metrics, log, lookMs }: Watched,
+  { certificate, settingsText, serviceCa, metrics, log, lookMs }: Watched,
   signal: AbortSignal,
 ): Promise<void> {
-  const used = { certificate: `${certificate.cert}${certificate.key}`, settings: settingsText };
+  const used = {
+    certificate: `${certificate.cert}${certificate.key}`,
+    settings: settingsText,
+    'service-ca': serviceCa ?? '',
+  };
+  let parsed = parseSettings(settingsText);
   const refused: Partial<Record<keyof typeof used, string>> = {};
   const attempt = async (file: keyof typeof used, use: () => Promise<boolean>): Promise<void> => {
     try {
@@ -253,8 +330,16 @@ async function lookForChanges(
     await attempt('settings', async () => {
       const text = await parts.readSettings();
       if (used.settings === text) return false;
-      state.settings = parseSettings(text);
+      parsed = parseSettings(text);
+      state.settings = withServiceCa(parsed, used['service-ca'] || undefined);
       used.settings = text;
+      return true;
+    });
+    await attempt('service-ca', async () => {
+      const ca = await parts.readServiceCa();
+      if (used['service-ca'] === (ca ?? '')) return false;
+      state.settings = withServiceCa(parsed, ca);
+      used['service-ca'] = ca ?? '';
       return true;
     });
   }

@@ -28,12 +28,17 @@ export interface WebhookSettings {
   readonly startAfter: readonly string[];
 }
 
+/** Of pods' tokens, where the settings say none. */
+export const defaultAudience = 'holdfast';
+
 export interface Service {
   readonly url: string;
   /** Of the token with which pods ask. */
   readonly audience: string;
-  /** A ConfigMap in the pod's namespace with the key `ca.crt`; undefined where the system's CAs do. */
+  /** A ConfigMap in the pod's namespace with the key `ca.crt`. */
   readonly caConfigMap: string | undefined;
+  /** The same as PEM. Without either it is the one that this webhook serves with, and without that one the system's. */
+  readonly ca: string | undefined;
 }
 
 /** `namespaces`: names, with `*` for any characters. */
@@ -103,7 +108,7 @@ function readSettings(settings: JsonReader): WebhookSettings {
     throw new MalformedError('cluster', 'a name of at most 63 letters, digits, dots, dashes and underscores');
   }
   const service = settings.object('service');
-  if (service !== undefined) refuseUnknown(service, ['url', 'audience', 'caConfigMap']);
+  if (service !== undefined) refuseUnknown(service, ['url', 'audience', 'caConfigMap', 'ca']);
   const stores = new Map(membersOf(settings, 'stores').map(([name, store]) => [name, readStore(store)]));
   if (stores.size === 0) throw new MalformedError('stores', 'an object with one store or more');
   return Object.freeze({
@@ -122,8 +127,9 @@ function readSettings(settings: JsonReader): WebhookSettings {
         ? undefined
         : {
             url: service.requiredText('url'),
-            audience: service.text('audience') ?? 'holdfast',
+            audience: service.text('audience') ?? defaultAudience,
             caConfigMap: service.text('caConfigMap'),
+            ca: certificatesIn(service),
           },
     unknownUser: choice(settings, 'unknownUser', ['root', 'refuse'] as const) ?? 'root',
     platform: choice(settings, 'platform', ['kubernetes', 'openshift'] as const) ?? 'kubernetes',
@@ -131,6 +137,16 @@ function readSettings(settings: JsonReader): WebhookSettings {
     uploadBytesPerSecond: settings.count('uploadBytesPerSecond') || undefined,
     startAfter: settings.texts('startAfter'),
   });
+}
+
+const caLengthMax = 32_768;
+
+function certificatesIn(service: JsonReader): string | undefined {
+  const text = service.text('ca');
+  if (text === undefined) return undefined;
+  const isPem = /^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n-]+-----END CERTIFICATE-----\n?/.test(text);
+  if (isPem && text.length <= caLengthMax) return text;
+  throw new MalformedError(`${service.path}.ca`, 'one or more certificates as PEM');
 }
 
 function refuseUnknown(reader: JsonReader, names: readonly string[]): void {

@@ -29,6 +29,8 @@ const irsaVolume = {
     sources: [{ serviceAccountToken: { audience: 'sts.amazonaws.com', expirationSeconds: 86_400, path: 'token' } }],
   },
 };
+const pem =
+  '-----BEGIN CERTIFICATE-----\nTm8gY2VydGlmaWNhdGUsIGJ1dCBpbiB0aGUgZm9ybSBvZiBvbmU=\n-----END CERTIFICATE-----\n';
 const s3 = { address: 's3://checkpoints/prod', namespaces: ['*'] };
 const data: Json = { name: 'data', emptyDir: {} };
 
@@ -469,6 +471,17 @@ export const cases: readonly Case[] = [
     review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'claim', replicas: '3' } })),
   },
   {
+    name: 'seed',
+    about: 'Replicas that all begin from slot 0 and write nothing get no agent.',
+    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'seed' } })),
+  },
+  {
+    name: 'service-with-its-ca',
+    about: 'The CA of the service that pods ask comes as text, so that no object in their namespace is needed.',
+    settings: { service: { url: 'https://holdfast.holdfast.svc', ca: pem } },
+    review: reviewOf(podOf({ metadata: stateful() })),
+  },
+  {
     name: 'refused-replicas',
     about: 'Slots are claimed, and nobody says how many there are.',
     review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'claim' } })),
@@ -476,9 +489,7 @@ export const cases: readonly Case[] = [
   {
     name: 'refused-not-yet',
     about: 'What nothing does yet is refused, so that nobody relies on it.',
-    review: reviewOf(
-      podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z', slots: 'seed' } }),
-    ),
+    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z' } })),
   },
   {
     name: 'refused-different-globs',

@@ -23,13 +23,15 @@ const injected = cases.flatMap(({ name, review, settings: more }) => {
 
 it.each(injected)('what is injected for $name, the commands understand', ({ injection, settings }) => {
   const rehydrate = parsed('rehydrate', rehydrateArgs(injection, settings));
-  const agent = parsed('agent', agentArgs(injection));
+  const agent = parsed('agent', agentArgs(injection, settings));
   for (const command of [rehydrate, agent]) {
     expect(command.positionals).toEqual([]);
     expect(command.list('volume')).toEqual(injection.volumes.map(({ name }) => `${name}=/volumes/${name}`));
     // As the kubelet puts it in.
     const lineage = command.required('lineage').replace('$(HOLDFAST_NODE_NAME)', 'node-1.example');
-    expect(toLineageName(lineage).split('/')).toHaveLength(injection.lineage.slot.by === 'claimed' ? 4 : 5);
+    expect(toLineageName(lineage).split('/')).toHaveLength(
+      ['claimed', 'seed'].includes(injection.lineage.slot.by) ? 4 : 5,
+    );
     expect(command.required('state-dir')).toBe('/run/holdfast');
   }
   expect(agent.required('lineage')).toBe(rehydrate.required('lineage'));
@@ -45,8 +47,8 @@ it('the preStop hook is one, too', () => {
 
 it('an agent counts on less than the grace period, and on a second at the least', () => {
   const graceOf = (graceSeconds: number): string => {
-    const { injection } = injected[0] as (typeof injected)[number];
-    return parsed('agent', agentArgs({ ...injection, graceSeconds })).required('grace');
+    const { injection, settings } = injected[0] as (typeof injected)[number];
+    return parsed('agent', agentArgs({ ...injection, graceSeconds }, settings)).required('grace');
   };
   expect([0, 1, 2, 10, 30, 600].map(graceOf)).toEqual(['1s', '1s', '1s', '8s', '25s', '595s']);
 });

@@ -25,6 +25,7 @@ it.each<readonly [string, object, RegExp]>([
     { policies: { a: { namespaces: ['*'], annotations: { policy: 'b' } } } },
     /free of `policy`/,
   ],
+  ['a CA that is none', { service: { url: 'https://x', ca: 'secret' } }, /service\.ca is not one or more certificates/],
   ['a service without an address', { service: { audience: 'x' } }, /service\.url/],
 ])('refuses %s', (_, more, message) => {
   expect(() => parseSettings(JSON.stringify({ ...someSettings, ...more }))).toThrow(message);

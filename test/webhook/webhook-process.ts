@@ -25,7 +25,12 @@ export interface WebhookProcess extends AsyncDisposable {
   logged(event: string): Promise<Readonly<Record<string, unknown>>>;
   ask(
     path: string,
-    options?: { readonly body?: string | Buffer; readonly type?: string; readonly method?: string },
+    options?: {
+      readonly body?: string | Buffer;
+      readonly type?: string;
+      readonly method?: string;
+      readonly headers?: Readonly<Record<string, string>>;
+    },
   ): Promise<Reply>;
   /** Ends it and says how. */
   end(signal?: NodeJS.Signals): Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
@@ -41,7 +46,11 @@ export function makeCertificate(cert: string, key: string, name: string): void {
   renameSync(newCert, cert);
 }
 
-export async function startWebhookProcess(settings: object, more: readonly string[] = []): Promise<WebhookProcess> {
+export async function startWebhookProcess(
+  settings: object,
+  more: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<WebhookProcess> {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-webhook-'));
   const [certFile, keyFile, settingsFile] = ['tls.crt', 'tls.key', 'settings.json'].map((name) =>
     join(directory, name),
@@ -52,7 +61,7 @@ export async function startWebhookProcess(settings: object, more: readonly strin
   const drain = more.includes('--drain') ? [] : ['--drain', '0s'];
   const child = spawn(binary, ['webhook', ...files, '--listen', '127.0.0.1:0', ...drain, ...more], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: cliEnvironment(),
+    env: cliEnvironment(env),
   });
   const log: Record<string, unknown>[] = [];
   const waiting = new Map<string, (line: Record<string, unknown>) => void>();
@@ -83,9 +92,15 @@ export async function startWebhookProcess(settings: object, more: readonly strin
     settingsFile,
     log,
     logged,
-    ask: (path, { body, type = 'application/json', method = body === undefined ? 'GET' : 'POST' } = {}) =>
+    ask: (
+      path,
+      { body, type = 'application/json', method = body === undefined ? 'GET' : 'POST', headers: more } = {},
+    ) =>
       new Promise((resolve, reject) => {
-        const headers = body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) };
+        const headers = {
+          ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
+          ...more,
+        };
         const sent = request(
           { host: '127.0.0.1', port, path, method, agent, headers, ca: readFileSync(certFile) },
           (answer) => {

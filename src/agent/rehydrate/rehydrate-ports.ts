@@ -1,6 +1,6 @@
 /** What the init container works with and is asked for. */
-import type { Anchor } from '../../engine/lineage/resolve.ts';
 import type { Repository } from '../../engine/lineage/repository.ts';
+import type { Anchor } from '../../engine/model/anchor.ts';
 import type { HolderId, LineageName, Slot, VolumeName } from '../../engine/model/ids.ts';
 import type { Clock } from '../../engine/ports/clock.ts';
 import type { Compressor } from '../../engine/ports/compressor.ts';

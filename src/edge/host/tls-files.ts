@@ -28,6 +28,22 @@ export async function readTlsFiles(paths: { readonly cert: string; readonly key:
   }
 }
 
+/** The certificates of a file as text, without what may stand between them. E_USAGE when it cannot be read or holds none. */
+export async function readAuthorities(path: string): Promise<string> {
+  const text = await read(path, 'CA');
+  const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    if (found.length === 0) throw new Error('it holds no certificate');
+    for (const each of found) new X509Certificate(each);
+  } catch (cause) {
+    throw new HoldfastError('E_USAGE', `the CA in ${path} cannot be used: ${messageOf(cause)}`, {
+      cause,
+      remedy: 'Give one or more certificates as PEM.',
+    });
+  }
+  return `${found.join('\n')}\n`;
+}
+
 async function read(path: string, what: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');

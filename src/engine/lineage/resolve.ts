@@ -4,7 +4,8 @@
  * E_EXPECTED_MISSING; a store without its repository object never gets here (E_REPOSITORY_MISSING).
  */
 import type { LogRecord } from '../format/record.ts';
-import { equalBytes, fromHex, toHex } from '../model/bytes.ts';
+import type { Anchor } from '../model/anchor.ts';
+import { equalBytes, toHex } from '../model/bytes.ts';
 import { HoldfastError } from '../model/errors.ts';
 import { recordIdText, type Slot, slotMax, toSlot } from '../model/ids.ts';
 import { contradiction, type LineageLog } from './log.ts';
@@ -17,12 +18,6 @@ export type CheckpointSelector =
   | { readonly by: 'id'; readonly prefix: string }
   /** The newest good one made at that time or before, ms since 1970. */
   | { readonly by: 'time'; readonly timeMs: number };
-
-/** What is known outside the store: a record that must be there. */
-export interface Anchor {
-  readonly slot: Slot;
-  readonly digest: Uint8Array;
-}
 
 /** A record above the one that was chosen, which did not count. */
 export interface PassedRecord {
@@ -152,16 +147,6 @@ export async function checkAnchor(
   if (!reading.valid) throw missing(`record ${expect.slot} cannot be verified: ${reading.detail}`);
   if (!equalBytes(reading.record.digest, expect.digest))
     throw missing(`record ${expect.slot} is another than was committed`);
-}
-
-/** `SLOT:DIGEST` with 64 hexadecimal digits. E_USAGE otherwise. */
-export function parseAnchor(text: string): Anchor {
-  const match = /^([1-9]\d{0,12}):([0-9a-f]{64})$/.exec(text);
-  const digest = match && fromHex(match[2] as string);
-  if (!match || !digest || Number(match[1]) > slotMax) {
-    throw new HoldfastError('E_USAGE', `${JSON.stringify(text.slice(0, 100))} is not SLOT:DIGEST`);
-  }
-  return { slot: toSlot(Number(match[1])), digest };
 }
 
 /**

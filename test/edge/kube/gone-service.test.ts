@@ -25,6 +25,7 @@ function service(more: { readonly address?: string; readonly tokenFile?: string;
     address: more.address ?? server.address,
     tokenFile: more.tokenFile,
     caFile: undefined,
+    ca: undefined,
     random: systemRandom,
     onSilent: (reason) => more.said?.push(reason),
   });

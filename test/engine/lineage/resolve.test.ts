@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { logKey } from '../../../src/engine/format/object-keys.ts';
-import { type Anchor, parseAnchor, parseSelector, resolveCheckpoint } from '../../../src/engine/lineage/resolve.ts';
+import { parseSelector, resolveCheckpoint } from '../../../src/engine/lineage/resolve.ts';
+import { type Anchor, parseAnchor, printAnchor } from '../../../src/engine/model/anchor.ts';
 import { toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { recordIdText, toSlot } from '../../../src/engine/model/ids.ts';
 import { checkpoint, MemoryHolder, World } from './fixture.ts';
@@ -158,7 +159,8 @@ describe('an anchor outside the store', () => {
   it('is written SLOT:DIGEST', async () => {
     const world = await storied();
     const anchor = await anchorOf(world, 3);
-    expect(parseAnchor(`3:${toHex(anchor.digest)}`)).toEqual(anchor);
+    expect(printAnchor(anchor)).toBe(`3:${toHex(anchor.digest)}`);
+    expect(parseAnchor(printAnchor(anchor))).toEqual(anchor);
     for (const text of ['', '3', '3:', `0:${'0'.repeat(64)}`, `3:${'0'.repeat(63)}`, `3:${'G'.repeat(64)}`]) {
       expect(() => parseAnchor(text)).toThrow(expect.objectContaining({ code: 'E_USAGE' }));
     }
