@@ -31,6 +31,7 @@ const parts: readonly Part[] = [
     counted: true,
     minutesMax: 120,
   },
+  { name: 'soak', command: ['env', 'SOAK_SECONDS=3600', ...slow('test/soak')], counted: true, minutesMax: 75 },
   { name: 'models', command: [node, 'test/model/run.ts', '--nightly'], counted: true, minutesMax: 240 },
   { name: 'sim', command: [node, 'tools/run.mjs', 'sim', '--seeds', '20000'], counted: true, minutesMax: 180 },
 ];
