@@ -29,6 +29,7 @@ import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, type Parsed, parseDuration, parseRate, usage } from './options.ts';
 import { baseSource, noArguments, refuseNested, repositoryOf } from './session.ts';
 import { stateDirectoryOf } from './state-directory.ts';
+import { lanesWithin } from './within-limits.ts';
 import { assertReadable, captureSettings, restoredUpTo, sizeLimits, volumeSources } from './volume-sources.ts';
 
 const graceMsDefault = 25_000;
@@ -225,20 +226,6 @@ function hooksOf(parsed: Parsed): Pick<AgentSettings, 'hooks' | 'postRestore'> {
     hooks: pre === undefined && post === undefined ? undefined : { pre, post, waitMs },
     postRestore: restored === undefined ? undefined : { address: restored, waitMs },
   };
-}
-
-const mebibyte = 1024 * 1024;
-/** What the agent takes without lanes, and what one adds: measured, with some room. */
-const [memoryAlone, memoryOfLane] = [160 * mebibyte, 48 * mebibyte];
-
-/** As many worker threads as processors and memory of the container allow. */
-export function lanesWithin(
-  { cpus, memoryBytes }: { readonly cpus: number | undefined; readonly memoryBytes: number | undefined },
-  parallelism: number,
-): number {
-  const byTime = Math.ceil(Math.min(cpus ?? parallelism, parallelism, 4));
-  if (memoryBytes === undefined) return byTime;
-  return Math.max(0, Math.min(byTime, Math.floor((memoryBytes - memoryAlone) / memoryOfLane)));
 }
 
 function podUidOf(parsed: Parsed): HolderId {

@@ -20,6 +20,7 @@ import type { VolumeUsers } from '../engine/ports/volume-users.ts';
 import type { RestoreMark, RestoreMarker } from '../engine/ports/restore-marker.ts';
 import type { HoldfastError } from '../engine/model/errors.ts';
 import type { HolderId, LineageName, Slot } from '../engine/model/ids.ts';
+import type { Limits } from './within-limits.ts';
 import type { CertificateTools } from '../webhook/certificate-keeper.ts';
 import type { KubeApi } from '../webhook/kube-api.ts';
 
@@ -161,7 +162,7 @@ export interface Host {
   /** A watcher of the directory at `path`; `onSwitch` when another takes its place. */
   watch(path: string, onSwitch: (kind: ChangeSourceKind, why: string | undefined) => void): Promise<ChangeSource>;
   /** Of this process's container; undefined: none. */
-  limits(): Promise<{ readonly cpus: number | undefined; readonly memoryBytes: number | undefined }>;
+  limits(): Promise<Limits>;
   /** Resident memory of this process. */
   residentBytes(): number;
   /** SIGINT and SIGTERM fire `signal` once, and end the process only when it is done. */

@@ -27,6 +27,7 @@ import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/
 import type { Bandwidth, Host, Output } from './host.ts';
 import { run } from './run.ts';
 import { version } from './version.ts';
+import { bufferBytesWithin } from './within-limits.ts';
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -104,6 +105,14 @@ async function pacesOf({
   return { ...limited, upload: paceOf(uploadBytesPerSecond), download: paceOf(downloadBytesPerSecond) };
 }
 
+/** In a small container uploads get less memory, unless somebody says how much. */
+async function storeEnvironment(): Promise<NodeJS.ProcessEnv> {
+  const { cgroupLimits } = await import('../edge/host/cgroup-limits.ts');
+  const bytes = bufferBytesWithin(cgroupLimits(), 32 * mebibyte);
+  return { HOLDFAST_S3_UPLOAD_MIB: String(Math.max(16, Math.floor(bytes / mebibyte))), ...process.env };
+}
+
+const mebibyte = 1024 * 1024;
 const waitingSaidMsMin = 2000;
 const waitingAgainMs = 10_000;
 let waitingSaidMs = Number.NEGATIVE_INFINITY;
@@ -226,7 +235,12 @@ const host: Host = {
   },
   async openWriter(address, { create, onRetry = sayWaiting, bandwidth, ending }) {
     const [{ openStore }, { ObservedWriter, StoreTraffic }] = await storeModules();
-    const store = await openStore(address, 'write', { create, onRetry, ...(ending === undefined ? {} : { ending }) });
+    const store = await openStore(address, 'write', {
+      env: await storeEnvironment(),
+      create,
+      onRetry,
+      ...(ending === undefined ? {} : { ending }),
+    });
     const traffic = new StoreTraffic();
     const paces = await pacesOf(bandwidth);
     const limited = paces === undefined ? store : new paces.LimitedWriter(store, paces);

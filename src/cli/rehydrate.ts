@@ -18,6 +18,7 @@ import { openRepository } from '../engine/lineage/repository.ts';
 import { parseAnchor } from '../engine/model/anchor.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
+import { restoreDefaults } from '../engine/rehydrate/rehydrate-request.ts';
 import { livenessOf } from './cluster-service.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, parseDuration, type Parsed, parseRate, usage } from './options.ts';
@@ -26,6 +27,7 @@ import { showProgress } from './progress.ts';
 import { encryptionOf, formOf, isWithin, keyRingOf, noArguments, refuseNested } from './session.ts';
 import { stateDirectoryOf } from './state-directory.ts';
 import { sizeLimits } from './volume-sources.ts';
+import { bufferBytesWithin, lanesWithin, type Limits } from './within-limits.ts';
 
 const command = 'rehydrate';
 
@@ -33,7 +35,7 @@ export async function rehydrateContainer(host: Host, parsed: Parsed): Promise<nu
   await host.closeMemory();
   const form = formOf(command, parsed);
   noArguments(command, parsed);
-  const settings = settingsOf(host, parsed);
+  const settings = settingsOf(host, parsed, await host.limits());
   const stateDirectory = stateDirectoryOf(host, parsed);
   const own = [await host.storePath(settings.store), stateDirectory];
   for (const { path } of settings.volumes) refuseOwn(host, path, own);
@@ -113,12 +115,12 @@ async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<Contai
   };
 }
 
-function settingsOf(host: Host, parsed: Parsed): ContainerSettings {
+function settingsOf(host: Host, parsed: Parsed, limits: Limits): ContainerSettings {
   const named = namedDirectories(command, parsed.list('volume'));
   if (named.length === 0) throw usage(command, '--volume is missing; it can also come from HOLDFAST_VOLUME');
-  const limits = sizeLimits(command, parsed, named);
+  const sizes = sizeLimits(command, parsed, named);
   const volumes = named.map(
-    ({ name, path }): ContainerVolume => ({ name, path: host.realPath(path), bytesMax: limits.get(name) }),
+    ({ name, path }): ContainerVolume => ({ name, path: host.realPath(path), bytesMax: sizes.get(name) }),
   );
   const expect = parsed.text('expect');
   return {
@@ -133,7 +135,8 @@ function settingsOf(host: Host, parsed: Parsed): ContainerSettings {
     handoffMsMax: waitOf(parsed, 'handoff-wait', 30_000),
     claimMsMax: waitOf(parsed, 'claim-wait', 300_000),
     first: parsed.list('restore-first'),
-    laneCount: parsed.number('lanes', 0, 64, Math.min(host.parallelism, 4)),
+    laneCount: parsed.number('lanes', 0, 64, lanesWithin(limits, host.parallelism)),
+    inFlightBytes: bufferBytesWithin(limits, restoreDefaults.inFlightBytes),
   };
 }
 

@@ -44,6 +44,8 @@ export interface ContainerSettings {
   /** Globs of what is restored first. */
   readonly first: readonly string[];
   readonly laneCount: number;
+  /** What of the checkpoint may be in memory at once. */
+  readonly inFlightBytes: number;
 }
 
 /** Something a person or a log reader may want to know on the way. */

@@ -83,6 +83,7 @@ export async function writeVolumes(
         first: run.settings.first,
         onExisting,
         laneCount: run.settings.laneCount,
+        inFlightBytes: run.settings.inFlightBytes,
       },
       { signal, onProgress: ports.onProgress },
     );

@@ -119,6 +119,7 @@ export class Container {
         claimMsMax: 10_000,
         first: [],
         laneCount: 0,
+        inFlightBytes: 32 * 1024 * 1024,
         ...this.settings,
       },
       {
