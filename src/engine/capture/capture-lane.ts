@@ -119,6 +119,10 @@ export class PackSequence implements ChunkTarget {
     return this.#writer().addData(bytes, start, end);
   }
 
+  endFrame(): void {
+    this.#open?.endFrame();
+  }
+
   addMetadata(node: Uint8Array): Place {
     return this.#writer().addMetadata(node);
   }

@@ -17,6 +17,7 @@ import type { CaptureOptions, CapturePorts, CaptureSettings, CaptureTarget, Volu
 import { type CommitParts, commitPartsOf, type CommitPartsOptions, suspicionsOf } from './commit-parts.ts';
 import { DatabaseLocks } from './database-locks.ts';
 import { findWriters } from './find-writers.ts';
+import { holdsIsolated, isolatedLabel } from './isolation.ts';
 import { RunCaches } from './run-caches.ts';
 import { RunPacks } from './run-packs.ts';
 import { RunProgress } from './run-progress.ts';
@@ -217,6 +218,7 @@ export class CaptureRun {
       uploaded,
       inlined,
       referenced: this.#packs.references(),
+      labels: this.#isolation(),
       ...(this.#signal === undefined ? {} : { signal: this.#signal }),
     });
     invariant(writer.slot === nextSlot(committed.slot), 'after a PARTIAL the next slot follows');
@@ -319,7 +321,7 @@ export class CaptureRun {
         referenced: this.#packs.references().filter((pack) => !isDropped(pack)),
         ...(compacted === undefined ? {} : { keep: (writer.base?.packs ?? []).filter((pack) => !isDropped(pack)) }),
         ...(inUse === undefined ? {} : { inUse }),
-        ...(this.#settings.labels === undefined ? {} : { labels: this.#settings.labels }),
+        labels: { ...this.#settings.labels, ...this.#isolation() },
         ...(this.#signal === undefined ? {} : { signal: this.#signal }),
       });
       invariant(equalBytes(committed.root, root), 'the committed root is the captured one');
@@ -360,6 +362,11 @@ export class CaptureRun {
       packs: this.#packs,
       nodes: this.#nodes,
     };
+  }
+
+  /** Said by every record from the first isolated one on. */
+  #isolation(): Readonly<Record<string, string>> {
+    return this.#settings.isolated || holdsIsolated(this.#base) ? { [isolatedLabel]: 'true' } : {};
   }
 
   #bindCaches(record: RecordId): void {

@@ -5,6 +5,7 @@ import type { VolumeCheckpoint } from '../model/checkpoint.ts';
 import { isHoldfastError } from '../model/errors.ts';
 import type { CapturePorts, CaptureSettings, CaptureTarget } from './capture-request.ts';
 import { compact, type Compacted } from './compact.ts';
+import { holdsIsolated } from './isolation.ts';
 import { type BytesByPack, liveBytesDifference } from './live-bytes.ts';
 import { findSuspicions, type Suspicion } from './poison-guard.ts';
 import { findTornClusters } from './torn-clusters.ts';
@@ -114,6 +115,7 @@ async function compactIfDue(
     source: run.nodes,
     sink: run.nodes,
     target: run.packs.own,
+    isolated: run.settings.isolated || holdsIsolated(run.base),
     keys: run.target.keys,
     clock: run.ports.clock,
     drain: () => run.packs.drain(),

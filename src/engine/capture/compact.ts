@@ -34,7 +34,9 @@ export interface CompactionRequest {
   readonly limits: CompactionLimits;
   readonly source: NodeSource;
   readonly sink: NodeSink;
-  readonly target: Pick<ChunkTarget, 'addData'>;
+  readonly target: Pick<ChunkTarget, 'addData' | 'endFrame'>;
+  /** Gives each chunk that is moved a frame of its own. */
+  readonly isolated: boolean;
   readonly keys: DomainKeys;
   readonly clock: Clock;
   /** Waits until the store has taken what it was given. */

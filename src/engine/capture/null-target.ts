@@ -19,5 +19,7 @@ export class NullTarget implements ChunkTarget {
     return this.addData();
   }
 
+  endFrame(): void {}
+
   refer(): void {}
 }

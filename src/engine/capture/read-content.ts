@@ -16,6 +16,8 @@ import type { SessionIndex } from './session-index.ts';
 export interface ChunkTarget {
   addData(bytes: Uint8Array, start: number, end: number): Place;
   addMetadata(node: Uint8Array): Place;
+  /** What was added so far shares no frame with what follows. */
+  endFrame(): void;
   /** An entry names this place. */
   refer(place: Place): void;
 }

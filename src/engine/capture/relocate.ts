@@ -27,7 +27,9 @@ export interface RelocateRequest {
   readonly source: NodeSource;
   readonly sink: NodeSink;
   /** Takes the chunks. */
-  readonly target: Pick<ChunkTarget, 'addData'>;
+  readonly target: Pick<ChunkTarget, 'addData' | 'endFrame'>;
+  /** Each in a frame of its own. */
+  readonly isolated: boolean;
   readonly keys: DomainKeys;
   /** Waits until the store has taken what it was given. */
   readonly drain: () => Promise<void>;
@@ -174,13 +176,15 @@ export class Relocation {
     const name = placeText(place);
     const known = this.#moved.get(name);
     if (known !== undefined) return known;
-    const { source, target, keys } = this.#request;
+    const { source, target, keys, isolated } = this.#request;
     const bytes = await source.load(place, length);
     if (!equalBytes(contentId(keys, bytes, 0, bytes.length), id)) {
       throw new HoldfastError('E_DAMAGED', `the chunk at ${name} is not what its entry says`);
     }
     this.movedBytes += length;
+    if (isolated) target.endFrame();
     const moved = target.addData(bytes, 0, bytes.length);
+    if (isolated) target.endFrame();
     if (this.movedBytes - this.#drainedBytes > undrainedBytesMax) {
       this.#drainedBytes = this.movedBytes;
       await this.#request.drain();

@@ -192,6 +192,11 @@ export class PackWriter {
     return this.#place(number, 0);
   }
 
+  /** The next `addData` begins a frame. */
+  endFrame(): void {
+    this.#sealOpen(this.#data);
+  }
+
   /** Seals and emits what is buffered: what was added so far can then be resumed from. */
   flush(): void {
     invariant(!this.#finished, 'pack is not finished');

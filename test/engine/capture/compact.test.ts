@@ -2,13 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { type CompactionLimits, defaultCompaction } from '../../../src/engine/capture/compaction-plan.ts';
+import { isolatedLabel } from '../../../src/engine/capture/isolation.ts';
 import { liveBytesDifference } from '../../../src/engine/capture/live-bytes.ts';
 import type { PackEntry } from '../../../src/engine/format/pack-entry.ts';
 import { isCommitted, type LogRecord } from '../../../src/engine/format/record.ts';
 import { LineageLog } from '../../../src/engine/lineage/log.ts';
 import { objectsOf } from '../../../src/engine/lineage/record-objects.ts';
 import { logKey, packPrefix } from '../../../src/engine/format/object-keys.ts';
-import { toHex } from '../../../src/engine/model/bytes.ts';
+import { concatBytes, toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { SegmentSource } from '../../../src/engine/tree/segment-source.ts';
 import { chooseCompressor } from '../../../src/edge/host/choose-compressor.ts';
 import { readCheckpoint } from '../../sim/oracle.ts';
@@ -202,6 +203,30 @@ describe('compaction', () => {
       most = Math.max(most, await inside());
     }
     expect(most).toBe(16);
+  });
+
+  test('keeps apart what was stored in frames of its own, also when that is asked for no longer', async () => {
+    const secret = seededRandom('secret').bytes(10_000);
+    const stored = async (isolated: boolean): Promise<number> => {
+      const on = await Lineage.begin('a');
+      filled(on.disk);
+      // No chunk is equal to another, and nearly all of it is.
+      for (let step = 0; step < 10; step++) {
+        on.disk.writeFile(`d0/${step}`, concatBytes([utf8Bytes(`guess ${step}`), secret]));
+        await on.capture(defaultCompaction, { isolated });
+      }
+      let compacted = false;
+      for (let step = 0; step < 20 && !compacted; step++) {
+        on.disk.writeFile('d1/hot', `${step}`);
+        const outcome = await on.capture(defaultCompaction, { isolated: false });
+        compacted = outcome.compacted !== undefined;
+      }
+      expect(compacted).toBe(true);
+      const { record, packs } = (await on.pod.writer()).base!;
+      expect(record.header.labels.some(({ name }) => name === isolatedLabel)).toBe(isolated);
+      return packs.reduce((sum, { bytes }) => sum + bytes, 0);
+    };
+    expect(await stored(true)).toBeGreaterThan((await stored(false)) + 9 * 9000);
   });
 
   test('rewrites packs of which less than half is in use', async () => {
