@@ -21,6 +21,16 @@ const config: ViteUserConfig = defineConfig({
     reporters: ['default', './tools/vitest-counts.ts'],
     projects: [
       { test: { ...shared, name: 'fast', include: ['test/**/*.test.ts'] } },
+      // Needs a cluster, which `npm run test:cluster` makes.
+      {
+        test: {
+          ...shared,
+          name: 'cluster',
+          include: ['test/cluster/**/*.scenario.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
       { test: { ...shared, name: 'slow', include: ['test/**/*.slow.ts'], testTimeout: 900_000, hookTimeout: 900_000 } },
     ],
   },

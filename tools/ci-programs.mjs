@@ -3,14 +3,22 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { withLock } from './bootstrap.mjs';
 
 /** Program → Debian package. */
 const programs = {
+  '/usr/lib/cni/bridge': 'containernetworking-plugins',
   conmon: 'conmon',
+  curl: 'curl',
   git: 'git',
   initdb: 'postgresql',
+  ip: 'iproute2',
+  iptables: 'iptables',
   'mkfs.xfs': 'xfsprogs',
   mmdebstrap: 'mmdebstrap',
+  nsenter: 'util-linux',
   openssl: 'openssl',
   pip3: 'python3-pip',
   podman: 'podman',
@@ -38,18 +46,21 @@ function withoutServers(install) {
   }
 }
 
-const missing = Object.keys(programs).filter((program) => !has(program));
-if (missing.length === 0) {
-  process.stdout.write('All programs are there.\n');
-} else if (process.getuid?.() !== 0 || !has('apt-get')) {
-  process.stdout.write(`Missing, and not to be installed by this user here: ${missing.join(', ')}\n`);
-} else {
-  const packages = [...new Set(missing.map((program) => programs[program]))];
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const args = ['install', '-y', '-q', '--no-install-recommends', ...packages];
-  const install = () => withoutServers(() => spawnSync('apt-get', args, { stdio: 'inherit', env }).status);
-  if (install() !== 0) {
-    spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
-    process.exitCode = install() ?? 1;
+// apt lets one at a time in, and the preparation of clusters asks for the same programs beside this.
+await withLock(join(tmpdir(), `holdfast-programs-${process.getuid?.() ?? 0}.lock`), () => {
+  const missing = Object.keys(programs).filter((program) => !has(program));
+  if (missing.length === 0) {
+    process.stdout.write('All programs are there.\n');
+  } else if (process.getuid?.() !== 0 || !has('apt-get')) {
+    process.stdout.write(`Missing, and not to be installed by this user here: ${missing.join(', ')}\n`);
+  } else {
+    const packages = [...new Set(missing.map((program) => programs[program]))];
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    const args = ['install', '-y', '-q', '--no-install-recommends', ...packages];
+    const install = () => withoutServers(() => spawnSync('apt-get', args, { stdio: 'inherit', env }).status);
+    if (install() !== 0) {
+      spawnSync('apt-get', ['update', '-q'], { stdio: 'inherit', env });
+      process.exitCode = install() ?? 1;
+    }
   }
-}
+});

@@ -24,6 +24,13 @@ const phases = [
   // Two of the servers are compiled, which takes minutes: beside the phases after the first tests.
   { ...task('servers', ['servers']), startsWith: 'format', minutesMax: 30 },
   s3Suites(),
+  // Kubernetes is compiled, which takes minutes: from the first second on. MinIO comes with the other servers.
+  {
+    ...task('cluster-prepare', ['cluster', 'prepare', 'kubernetes', 'helm', 'debian']),
+    startsWith: 'programs',
+    minutesMax: 45,
+  },
+  { ...task('cluster', ['test:cluster']), counted: true, minutesMax: 18 },
   task('demo', ['demo']),
   // Small sets and no other program: that what measures still works, and that every restore it makes is equal.
   task('bench', ['bench', '--quick', '--peers', '']),

@@ -20,6 +20,8 @@ const TASKS = {
   check: {
     steps: [['format', '--check'], ['lint'], ['layers'], ['types'], ['test'], ['sim', '--seeds', '50']],
   },
+  // Kubernetes clusters of real parts: prepare, up, down. What they are made of goes into a cache outside of the checkout.
+  cluster: { file: 'test/cluster/main.ts' },
   demo: { file: 'tools/demo/demo.ts' },
   // Formats; with --check it only says what it would change.
   format: {
@@ -38,6 +40,7 @@ const TASKS = {
   sim: { file: 'test/sim/run.ts' },
   // The fast suites, unless the caller names the project: `npm test -- --project slow test/process`.
   test: { file: VITEST, args: (given) => ['run', ...(given.includes('--project') ? [] : ['--project', 'fast'])] },
+  'test:cluster': { file: 'test/cluster/main.ts', args: ['test'] },
   types: { file: TSC, args: ['-p', 'tsconfig.json'], build: false },
 };
 
