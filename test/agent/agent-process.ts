@@ -68,9 +68,9 @@ export class AgentProcess implements AsyncDisposable {
   async until(
     event: string,
     condition: (line: LogLine) => boolean = () => true,
-    { from = 0 }: { readonly from?: number } = {},
+    { from = 0, waitMs = untilMsMax }: { readonly from?: number; readonly waitMs?: number } = {},
   ): Promise<LogLine> {
-    const giveUp = performance.now() + untilMsMax;
+    const giveUp = performance.now() + waitMs;
     for (;;) {
       const found = this.lines.slice(from).find((line) => line.event === event && condition(line));
       if (found !== undefined) return found;
