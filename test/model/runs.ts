@@ -1,5 +1,6 @@
 import { claimModel, claimRules } from './claim-rule.ts';
 import { commitModel, commitRules } from './commit.ts';
+import { compactionModel, compactionRules } from './compaction.ts';
 import { explore, kindOf, type Model, type Outcome } from './explore.ts';
 import { faultModel, faultRules } from './faults.ts';
 import { forkPinModel, forkRules } from './fork-pins.ts';
@@ -112,6 +113,8 @@ const takesASlot = 'All replica slots held: take one from the holder that was me
 const initMarker =
   'The marker: started before the first byte, done after the last LIST; what is done is left alone, what is in memory only for its boot';
 const forkPins = "A fork pins the lineage that it lists packs of, and only that one's collector ends the pin";
+const compactionDrops =
+  'A pack leaves a list only when a pass over the moved trees finds nothing that refers to it; the collector alone deletes';
 const children = 'Every interior node has at least 4 children';
 
 const commit = family(commitModel, commitRules);
@@ -120,6 +123,7 @@ const claim = family(claimModel, claimRules);
 const rehydrate = family(rehydrateModel, rehydrateRules);
 const init = family(initModel, initRules);
 const forks = family(forkPinModel, forkRules);
+const compaction = family(compactionModel, compactionRules);
 const replicas = family(replicaSlotModel, replicaSlotRules);
 
 const twoPods = { slots: 6, commits: [3, 1], collections: 1 };
@@ -548,6 +552,36 @@ const forkRuns: readonly Run[] = [
   forks.control('pins are not re-read', oneFork, { collectorRereadsPins: false }, 'DANGLING', { sentence: rereads }),
 ];
 
+const oneCompaction = { slots: 4, commits: 3, kills: 1, collections: 1 };
+const twoCollections = { ...oneCompaction, collections: 2 };
+
+const compactionRuns: readonly Run[] = [
+  compaction.holds('a kill with a record on its way, one collection', oneCompaction, 87_742, {
+    sentence: compactionDrops,
+  }),
+  compaction.holds('a kill with a record on its way, two collections', twoCollections, 250_274, {
+    sentence: compactionDrops,
+    level: 'check',
+  }),
+  compaction.holds('four commits, two collections', { slots: 5, commits: 4, kills: 1, collections: 2 }, 4_089_574, {
+    sentence: compactionDrops,
+    level: 'nightly',
+  }),
+  compaction.control('a counter drops', oneCompaction, { passDrops: false }, 'UNLISTED', { sentence: compactionDrops }),
+  compaction.control('what was moved is kept over a rebase', oneCompaction, { buildsAnew: false }, 'DANGLING', {
+    sentence: ownEpoch,
+  }),
+  compaction.control('only the newest list holds', oneCompaction, { allRetainedHold: false }, 'DANGLING', {
+    sentence: compactionDrops,
+  }),
+  compaction.control('packs of a slot to come are deleted', oneCompaction, { packNameHoldsSlot: false }, 'DANGLING', {
+    sentence: packName,
+  }),
+  compaction.control('what lands in a trimmed slot counts', twoCollections, { expiredForEver: false }, 'DANGLING', {
+    sentence: compactionDrops,
+  }),
+];
+
 const treeRun = (name: string, keys: () => Buffer[], childrenMin: number, expected: Expected): Run => ({
   name,
   sentence: children,
@@ -577,6 +611,7 @@ export const runs: readonly Run[] = [
   ...named('rehydrate', rehydrateRuns),
   ...named('init container', initRuns),
   ...named('fork pins', forkRuns),
+  ...named('compaction', compactionRuns),
   ...named('replica slots', replicaRuns),
   ...named('tree height', treeRuns),
 ];
