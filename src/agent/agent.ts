@@ -60,6 +60,7 @@ export async function runAgent(parts: AgentParts, settings: AgentSettings): Prom
     {
       socketPath: settings.socketPath,
       port: settings.port === undefined ? undefined : { number: settings.port, token },
+      metricsPort: settings.metricsPort,
     },
   );
   state.receipt = await lastReceipt(parts);

@@ -24,6 +24,8 @@ export interface ApiPlaces {
   readonly socketPath: string;
   /** On 127.0.0.1, for those who give the token; read again for each request, so that it can be replaced. */
   readonly port?: { readonly number: number; readonly token: () => Promise<string | undefined> } | undefined;
+  /** On every address, to everybody: the metrics and nothing else, for a Prometheus outside of the pod. */
+  readonly metricsPort?: number | undefined;
 }
 
 const noBody = { type: ['object', 'null'], maxProperties: 0 } as const;
@@ -39,7 +41,10 @@ const pauseBody = {
 } as const;
 
 /** Serves until disposed of. E_STATE_DIR when the socket cannot be made, E_USAGE when the port is taken. */
-export async function serveApi(parts: ApiParts, { socketPath, port }: ApiPlaces): Promise<AsyncDisposable> {
+export async function serveApi(
+  parts: ApiParts,
+  { socketPath, port, metricsPort }: ApiPlaces,
+): Promise<AsyncDisposable> {
   await using served = new AsyncDisposableStack();
   const onSocket = createApi(parts);
   served.defer(() => onSocket.close());
@@ -67,7 +72,38 @@ export async function serveApi(parts: ApiParts, { socketPath, port }: ApiPlaces)
       throw new HoldfastError('E_USAGE', `cannot listen on port ${port.number} of 127.0.0.1`, { cause });
     }
   }
+  if (metricsPort !== undefined) {
+    const onMetricsPort = createMetricsApi(parts);
+    served.defer(() => onMetricsPort.close());
+    try {
+      await onMetricsPort.listen({ host: '::', port: metricsPort });
+    } catch (cause) {
+      throw new HoldfastError('E_USAGE', `cannot listen on port ${metricsPort}`, { cause });
+    }
+  }
   return served.move();
+}
+
+const ownOptions = {
+  bodyLimit: agentBodyBytesMax,
+  requestTimeout: requestMsMax,
+  forceCloseConnections: true,
+} as const;
+
+/** It says sizes, ages and names of volumes; nothing can be asked for by it. */
+function createMetricsApi({ state, residentBytes }: ApiParts): FastifyInstance {
+  const api = Fastify(ownOptions);
+  addMetrics(api, state, residentBytes);
+  return api;
+}
+
+function addMetrics(api: FastifyInstance, state: AgentState, residentBytes: () => number): void {
+  let render: (() => Promise<string>) | undefined;
+  api.get(agentRoutes.metrics.path, async (_request, reply) => {
+    const { createMetrics, metricsContentType } = await import('./metrics.ts');
+    render ??= createMetrics(state, residentBytes);
+    return await reply.header('content-type', metricsContentType).send(await render());
+  });
 }
 
 /** In a time that does not tell how much of it was right. */
@@ -79,13 +115,11 @@ function sameText(given: string, expected: string): boolean {
 
 function createApi({ state, control, status, residentBytes }: ApiParts): FastifyInstance {
   const api = Fastify({
-    bodyLimit: agentBodyBytesMax,
-    requestTimeout: requestMsMax,
-    forceCloseConnections: true,
+    ...ownOptions,
     // What is wrong is refused, not made to fit.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
-  const { status: statusRoute, progress, receipt, health, metrics, notify, checkpoint, pause, resume } = agentRoutes;
+  const { status: statusRoute, progress, receipt, health, notify, checkpoint, pause, resume } = agentRoutes;
 
   api.get(statusRoute.path, () => status());
   api.get(progress.path, async (_request, reply) => reply.send(state.capture ?? null));
@@ -96,12 +130,7 @@ function createApi({ state, control, status, residentBytes }: ApiParts): Fastify
     const found = state.health();
     return await reply.code(found.healthy ? 200 : 503).send(found);
   });
-  let render: (() => Promise<string>) | undefined;
-  api.get(metrics.path, async (_request, reply) => {
-    const { createMetrics, metricsContentType } = await import('./metrics.ts');
-    render ??= createMetrics(state, residentBytes);
-    return await reply.header('content-type', metricsContentType).send(await render());
-  });
+  addMetrics(api, state, residentBytes);
   api.post(notify.path, { schema: { body: noBody } }, async (_request, reply) => {
     control.notify();
     return reply.code(202).send({});

@@ -43,6 +43,8 @@ export interface AgentSettings {
   readonly postRestore: PostRestoreSettings | undefined;
   /** On 127.0.0.1, beside the socket. */
   readonly port: number | undefined;
+  /** Where the metrics are for a Prometheus outside of the pod; undefined: nowhere. */
+  readonly metricsPort: number | undefined;
   /** Until the end of the agent begins; undefined: no limit. */
   readonly uploadBytesPerSecond: number | undefined;
   readonly logLevel: LogLevel;

@@ -182,6 +182,7 @@ async function settingsOf(host: Host, parsed: Parsed, address: string, stateDire
     socketPath: join(stateDirectory, agentSocketName),
     ...hooksOf(parsed),
     port: parsed.text('port') === undefined ? undefined : parsed.number('port', 1, 65_535, 1),
+    metricsPort: parsed.text('metrics-port') === undefined ? undefined : parsed.number('metrics-port', 1, 65_535, 1),
     uploadBytesPerSecond: parseRate('agent', 'limit-upload', parsed),
     logLevel: logLevelOf(parsed.text('log-level') ?? 'info'),
     capture: {

@@ -378,6 +378,7 @@ Exit code 3: sealed, but something was not saved; 15: a successor has the lineag
       'service-ca-file',
       'service-ca',
       'port',
+      'metrics-port',
       'token-file',
       'log-level',
       'termination-message',

@@ -80,6 +80,7 @@ export type OptionName =
   | 'hook-timeout'
   | 'not-nice'
   | 'port'
+  | 'metrics-port'
   | 'token-file'
   | 'limit-upload'
   | 'limit-download'
@@ -205,6 +206,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'limit-download': { value: 'BYTES', help: 'ask for at most so much a second of the store (default: no limit)' },
   'not-nice': { help: 'run with the priority of the application' },
   port: { value: 'N', help: 'also answer on this port of 127.0.0.1, to those who have the token' },
+  'metrics-port': { value: 'N', help: 'also answer GET /metrics, and nothing else, on this port of every address' },
   'token-file': { value: 'FILE', help: 'the token for --port; read again for each request' },
   workload: { value: 'NAME', help: 'whose keys: CLUSTER/NAMESPACE/KIND/NAME, a lineage without its slot' },
   settings: { value: 'FILE', help: 'what the webhook may inject and for whom, as JSON; read again when it changes' },

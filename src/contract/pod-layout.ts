@@ -26,6 +26,9 @@ export const awsTokenFile = '/etc/holdfast/aws-token/token';
 export const credentialsFile = '/etc/holdfast/credentials/credentials';
 export const caFile = '/etc/holdfast/ca/ca.crt';
 
+/** Of the agent, where its metrics are for a Prometheus outside of the pod; the chart's PodMonitor asks there. */
+export const metricsPortName = 'hf-metrics';
+
 /** Where the root of a kept volume is mounted in both containers. */
 export function volumePath(volume: string): string {
   return `/volumes/${volume}`;

@@ -96,6 +96,7 @@ export function agentArgs(injection: Injection, settings: WebhookSettings): read
     ...option('hook-post-restore', hooks.postRestore),
     ...option('hook-timeout', hasHooks ? hookTimeout : undefined),
     ...option('grace', `${agentGraceSeconds(graceSeconds)}s`),
+    ...option('metrics-port', settings.metricsPort?.toString()),
   ];
 }
 

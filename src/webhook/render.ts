@@ -8,6 +8,7 @@ import {
   grantMember,
   grantSecretName,
   keyFile,
+  metricsPortName,
   ownVolumes,
   rehydrateContainer,
   serviceCaFile,
@@ -29,10 +30,12 @@ const evictAnnotation = 'cluster-autoscaler.kubernetes.io/safe-to-evict-local-vo
 export function render(
   pod: JsonObject,
   injection: Injection,
-  settings: WebhookSettings,
+  given: WebhookSettings,
   warnings: readonly string[],
 ): readonly PatchOperation[] {
   const spec = objectIn(pod, 'spec');
+  // In the network of a node two agents would want the same port.
+  const settings = member(spec, 'hostNetwork') === true ? { ...given, metricsPort: undefined } : given;
   const metadata = objectIn(pod, 'metadata');
   const initContainers = listIn(spec, 'initContainers');
   const volumes = listIn(spec, 'volumes');
@@ -156,6 +159,9 @@ function agentOf(injection: Injection, settings: WebhookSettings): JsonObject {
     restartPolicy: 'Always',
     command: ['holdfast', 'agent'],
     args: agentArgs(injection, settings),
+    ...(settings.metricsPort === undefined
+      ? {}
+      : { ports: [{ name: metricsPortName, containerPort: settings.metricsPort, protocol: 'TCP' }] }),
     resources: resourcesOf(injection.resources.agent),
     lifecycle: { preStop: { exec: { command: notifyCommand } } },
   };

@@ -24,6 +24,8 @@ export interface WebhookSettings {
   readonly hostNetwork: 'refuse' | 'allow';
   /** What a pod here uploads, as measured; undefined where it was not. */
   readonly uploadBytesPerSecond: number | undefined;
+  /** Where agents give their metrics to who asks; undefined: nowhere. */
+  readonly metricsPort: number | undefined;
   /** Init containers that have to run before a restore, beside those that are known. */
   readonly startAfter: readonly string[];
 }
@@ -98,6 +100,7 @@ const known = [
   'platform',
   'hostNetwork',
   'uploadBytesPerSecond',
+  'metricsPort',
   'startAfter',
 ];
 
@@ -135,6 +138,7 @@ function readSettings(settings: JsonReader): WebhookSettings {
     platform: choice(settings, 'platform', ['kubernetes', 'openshift'] as const) ?? 'kubernetes',
     hostNetwork: choice(settings, 'hostNetwork', ['refuse', 'allow'] as const) ?? 'refuse',
     uploadBytesPerSecond: settings.count('uploadBytesPerSecond') || undefined,
+    metricsPort: metricsPortIn(settings),
     startAfter: settings.texts('startAfter'),
   });
 }
@@ -147,6 +151,13 @@ function certificatesIn(service: JsonReader): string | undefined {
   const isPem = /^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n-]+-----END CERTIFICATE-----\n?/.test(text);
   if (isPem && text.length <= caLengthMax) return text;
   throw new MalformedError(`${service.path}.ca`, 'one or more certificates as PEM');
+}
+
+/** 0 and nothing are the same: a chart has a number there. */
+function metricsPortIn(settings: JsonReader): number | undefined {
+  const port = settings.count('metricsPort') ?? 0;
+  if (port > 65_535) throw new MalformedError('metricsPort', 'a port');
+  return port === 0 ? undefined : port;
 }
 
 function refuseUnknown(reader: JsonReader, names: readonly string[]): void {

@@ -1,7 +1,31 @@
 import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { AgentPlace } from './agent-process.ts';
+
+test('gives its metrics on a port of its own, and nothing else there', async () => {
+  using place = await AgentPlace.make();
+  const port = await freePort();
+  await using agent = place.agent(['--metrics-port', String(port)]);
+  await agent.until('committed');
+  const ask = (path: string, init: RequestInit = {}): Promise<Response> =>
+    fetch(`http://127.0.0.1:${port}${path}`, init);
+  const answer = await ask('/metrics');
+  expect(answer.status).toBe(200);
+  expect(await answer.text()).toMatch(/^holdfast_objective_met 1$/m);
+  for (const path of ['/v1/status', '/v1/receipt', '/healthz']) expect((await ask(path)).status, path).toBe(404);
+  expect((await ask('/v1/checkpoint', { method: 'POST' })).status).toBe(404);
+});
+
+/** One that nobody has, a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
 
 test('trigger has an agent take a checkpoint before its time, and says when there was nothing to do', async () => {
   using place = await AgentPlace.make();

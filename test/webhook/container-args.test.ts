@@ -5,8 +5,12 @@ import { decide } from '../../src/webhook/decide.ts';
 import { agentArgs, notifyCommand, rehydrateArgs } from '../../src/webhook/container-args.ts';
 import { readReview } from '../../src/webhook/admission-review.ts';
 import { toLineageName } from '../../src/engine/model/ids.ts';
+import { agentContainer, metricsPortName } from '../../src/contract/pod-layout.ts';
+import type { JsonObject } from '../../src/webhook/json.ts';
+import { patched } from '../../src/webhook/json-patch.ts';
+import { render } from '../../src/webhook/render.ts';
 import { cases } from './cases.ts';
-import { settingsOf } from './pods.ts';
+import { podOf, requestOf, settingsOf } from './pods.ts';
 
 /** As the command itself reads it. */
 function parsed(name: string, args: readonly string[]): Parsed {
@@ -51,4 +55,23 @@ it('an agent counts on less than the grace period, and on a second at the least'
     return parsed('agent', agentArgs({ ...injection, graceSeconds }, settings)).required('grace');
   };
   expect([0, 1, 2, 10, 30, 600].map(graceOf)).toEqual(['1s', '1s', '1s', '8s', '25s', '595s']);
+});
+
+it('an agent gives its metrics where the settings say so, but not in the network of its node', () => {
+  const settings = settingsOf({ metricsPort: 9464, hostNetwork: 'allow' });
+  const agentOf = (spec: JsonObject): JsonObject => {
+    const pod = podOf({ spec });
+    const decision = decide(requestOf(pod), settings);
+    if (decision.kind !== 'inject') throw new Error('not injected');
+    const after = patched(pod, render(pod, decision.injection, settings, [])) as unknown as {
+      readonly spec: { readonly initContainers: readonly JsonObject[] };
+    };
+    return after.spec.initContainers.find(({ name }) => name === agentContainer) as JsonObject;
+  };
+  const agent = agentOf({});
+  expect(agent['ports']).toEqual([{ name: metricsPortName, containerPort: 9464, protocol: 'TCP' }]);
+  expect(parsed('agent', agent['args'] as readonly string[]).number('metrics-port', 1, 65_535, 1)).toBe(9464);
+  const onHost = agentOf({ hostNetwork: true });
+  expect(onHost['ports']).toBeUndefined();
+  expect(onHost['args']).not.toContain('--metrics-port');
 });

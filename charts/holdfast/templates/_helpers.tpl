@@ -16,6 +16,16 @@
 {{- include "holdfast.fullname" . }}-webhook
 {{- end -}}
 
+{{/* Of objects without a namespace: two releases in two namespaces keep theirs apart. */}}
+{{- define "holdfast.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "holdfast.webhook" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Not empty where the webhook asks the API server for something, and so needs its ServiceAccount's token. */}}
+{{- define "holdfast.asksApi" -}}
+{{- if or (eq .Values.webhook.certificate.source "self") .Values.podService.enabled .Values.namespaceDefaults }}true{{ end -}}
+{{- end -}}
+
 {{- define "holdfast.selector" -}}
 app.kubernetes.io/name: {{ include "holdfast.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -74,7 +84,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "platform" $injection.platform
   "hostNetwork" $injection.hostNetwork
   "startAfter" $injection.startAfter
+  "metricsPort" $injection.metricsPort
 -}}
+{{- if .Values.podService.enabled -}}
+{{- $url := printf "https://%s.%s.svc" (include "holdfast.webhook" .) .Release.Namespace -}}
+{{- $service := dict "url" (default $url .Values.podService.url) "audience" .Values.podService.audience -}}
+{{- if eq .Values.webhook.certificate.source "secret" -}}
+{{- $_ := set $service "ca" (b64dec .Values.webhook.certificate.caBundle) -}}
+{{- end -}}
+{{- $_ := set $settings "service" $service -}}
+{{- end -}}
 {{- if not .Values.stores -}}
 {{- fail "stores has to hold one store or more, such as default: {address: s3://bucket/prefix, namespaces: ['*']}" -}}
 {{- end -}}
