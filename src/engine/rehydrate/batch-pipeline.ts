@@ -62,13 +62,13 @@ export class BatchPipeline<Item extends BatchItem> {
     }
   }
 
-  /** After a job: more in flight when a lane has no work although bytes are on their way, less when jobs pile up. */
+  /** After a job: more in flight when a lane has no work although bytes are on their way, less when jobs pile up: one for each lane may wait. */
   #adapt(): void {
     const { bytesMax, lanes } = this.#options;
     // The batch that has just ended still counts as running.
     const fetching = this.#running.size - 1 - this.#jobs;
     if (fetching > 0 && this.#jobs < Math.max(1, lanes.count)) this.#window = Math.min(bytesMax, 1.25 * this.#window);
-    else if (this.#jobs > lanes.count) this.#window = Math.max(firstWindow(this.#options), 0.9 * this.#window);
+    else if (this.#jobs > 2 * lanes.count) this.#window = Math.max(firstWindow(this.#options), 0.9 * this.#window);
   }
 
   /** While every lane has its next job, a large range later is better than a small one now. */

@@ -124,10 +124,14 @@ export class RestoreJobRunner {
   #runItem(item: Uint8Array, head: JobHead): typeof stop | undefined {
     const r = new ByteReader(item, 'lane job');
     try {
-      const kind = r.u8();
-      const flags = r.u8();
-      if (kind === itemKind.part) this.#writePart(r, head);
-      else this.#runFile(item, r, head, flags);
+      if (head.kind === jobKind.sync) {
+        this.#files.syncFileSystem(r.varint() as Descriptor);
+      } else {
+        const kind = r.u8();
+        const flags = r.u8();
+        if (kind === itemKind.part) this.#writePart(r, head);
+        else this.#runFile(item, r, head, flags);
+      }
       this.#reply.done++;
       return undefined;
     } catch (error) {

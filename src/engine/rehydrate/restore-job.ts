@@ -7,19 +7,23 @@
  * temporary names, varint number of the first of them; varint items, then the items.
  *
  * Item: u8 kind, u8 flags; `file`: varint directory, blob name, u8 zero, metadata, xattrs, varint size, holes, content.
- * `part`: varint descriptor, varint position, content. `compare`: as file. Content: varint items, per item u8 kind, varint bytes and, of
+ * `part`: varint descriptor, varint position, content. `compare`: as file. Of a `sync` job: varint descriptor. Content: varint items, per item u8 kind, varint bytes and, of
  * a chunk, 32 B id, varint segment index, varint offset.
  *
  * Reply: varint bytes written, varint items done, varint notes, per note: varint item, u8 kind, varint segment index, text.
  */
 import type { PackIdentity } from '../format/pack.ts';
-import { ByteReader, ByteWriter } from '../model/bytes.ts';
+import { ByteReader, ByteWriter, emptyBytes } from '../model/bytes.ts';
 import type { ContentItem, EntryMeta, Hole, Xattr } from '../model/entry.ts';
 import { toEpoch, toLineageName, toSlot } from '../model/ids.ts';
+import type { Descriptor } from '../ports/file-tree.ts';
 import type { OpenedPack, SegmentLocation } from '../tree/pack-directory.ts';
 
-/** write: into files. prove: nowhere, content is only checked. compare: with what stands there. open: whole segments. */
-export const jobKind = { write: 1, prove: 2, compare: 3, open: 4 } as const;
+/**
+ * write: into files. prove: nowhere, content is only checked. compare: with what stands there. open: whole segments. sync: nothing is
+ * read, a file system is written back.
+ */
+export const jobKind = { write: 1, prove: 2, compare: 3, open: 4, sync: 5 } as const;
 
 export const itemKind = { file: 1, part: 2 } as const;
 
@@ -136,6 +140,16 @@ export function encodeJob(
   w.varint(itemCount);
   w.raw(items);
   return w.take();
+}
+
+/** A job that writes back the file system of a descriptor. */
+export function encodeSync(descriptor: Descriptor): Uint8Array {
+  const item = new ByteWriter(16);
+  item.varint(descriptor);
+  const items = new ByteWriter(16);
+  items.u32(item.length);
+  items.raw(item.view());
+  return encodeJob(jobKind.sync, [], [], { prefix: emptyBytes, first: 0 }, 1, items.view());
 }
 
 export interface JobPack {

@@ -10,13 +10,13 @@ import { isHoldfastError } from '../model/errors.ts';
 import type { ObjectReader } from '../ports/object-store.ts';
 import { locationIn, type OpenedPack, type SegmentLocation } from '../tree/pack-directory.ts';
 import type { SegmentBytes } from './restore-job.ts';
-import { bytesThatFit, memoryBytes, type SharedMemory } from './shared-memory.ts';
+import { memoryBytes, type SharedMemory } from './shared-memory.ts';
 
 /** A gap below this costs less than another request. */
 const gapBytesMax: number = 1024 * 1024;
 export const rangeBytesMax: number = 4 * 1024 * 1024;
-/** Packs that are read side by side; of more than these nobody knows where reading goes on. */
-const readOnMax = 16;
+/** Places where reading may go on; of more than these nobody knows. */
+const readOnMax = 24;
 
 export interface WantedSegment {
   readonly location: SegmentLocation;
@@ -54,6 +54,13 @@ interface HeldRange {
   dropped: boolean;
 }
 
+/** Where a range has ended, and how much the next one may have if it begins there. */
+interface ReadOn {
+  readonly name: string;
+  readonly end: number;
+  readonly bytes: number;
+}
+
 /** Segments that somebody needs, from `claim` to `release`. */
 export interface SegmentClaim {
   readonly wanted: readonly WantedSegment[];
@@ -74,8 +81,8 @@ export class SegmentRanges {
   readonly #options: SegmentRangesOptions;
   /** The one used last comes last. */
   readonly #held = new Set<HeldRange>();
-  /** By object and pack: where the last range ended, and how much the next one may have if it begins there. */
-  readonly #readOn = new Map<string, { readonly end: number; readonly bytes: number }>();
+  /** The newest last. Several in one pack: copies of earlier files are read there while reading goes on elsewhere. */
+  #readOn: ReadOn[] = [];
   #bytes = 0;
 
   constructor(options: SegmentRangesOptions) {
@@ -134,7 +141,7 @@ export class SegmentRanges {
   read({ wanted, parts, bytes: claimed }: SegmentClaim, bytesMax: number): void {
     const { store, memory, signal } = this.#options;
     let spare = bytesMax - claimed;
-    for (const { uses, memory: used } of this.#held) if (uses > 0) spare -= used.buffer.byteLength;
+    for (const { uses, memory: used } of this.#held) if (uses > 0) spare -= memoryBytes(used.length);
     for (const part of parts) {
       if (part.range !== undefined || part.pack.bytes !== undefined) continue;
       const { pack, key, start } = part;
@@ -154,7 +161,7 @@ export class SegmentRanges {
       const range: HeldRange = { pack, start, end, memory: into, bytes, uses: 1, dropped: false };
       part.range = range;
       this.#held.add(range);
-      this.#bytes += into.buffer.byteLength;
+      this.#bytes += memoryBytes(length);
     }
   }
 
@@ -251,8 +258,9 @@ export class SegmentRanges {
   /** Where the range of a part ends: further than the part where it goes on from the last range of its pack. */
   #endOf(part: Part, wanted: readonly WantedSegment[], spare: number): number {
     const { pack, key, start, end, members } = part;
-    const wished = this.#rangeBytes(part);
-    let bytesMax = Math.min(wished, bytesThatFit(end - start, spare));
+    const before = this.#readOnAt(part);
+    const wished = before?.bytes ?? 0;
+    let bytesMax = Math.min(wished, memoryBytes(end - start) + spare);
     for (const range of this.#held) {
       const isNext = range.pack.name === pack.name && range.pack.key === key && range.start >= end;
       if (isNext) bytesMax = Math.min(bytesMax, range.start - start);
@@ -266,21 +274,23 @@ export class SegmentRanges {
       // A segment opened later may have been sealed earlier: the positions decide.
       if (location.kind === 'data' && locationEnd > reach) reach = locationEnd;
     }
-    const name = nameOf(part);
-    this.#readOn.delete(name);
-    this.#readOn.set(name, { end: reach, bytes: Math.min(rangeBytesMax, 2 * Math.max(wished, reach - start)) });
-    for (const oldest of this.#readOn.keys()) {
-      if (this.#readOn.size <= readOnMax) break;
-      this.#readOn.delete(oldest);
-    }
+    const next = Math.min(rangeBytesMax, 2 * Math.max(wished, reach - start));
+    this.#readOn = this.#readOn.filter((each) => each !== before).slice(1 - readOnMax);
+    this.#readOn.push({ name: nameOf(part), end: reach, bytes: next });
     return reach;
   }
 
   /** What the range of a part may have where there is room. */
   #rangeBytes(part: Part): number {
-    const before = this.#readOn.get(nameOf(part));
-    const goesOn = before !== undefined && part.start >= before.end && part.start - before.end < gapBytesMax;
-    return goesOn ? before.bytes : 0;
+    return this.#readOnAt(part)?.bytes ?? 0;
+  }
+
+  /** Where reading has ended close before the part. */
+  #readOnAt(part: Part): ReadOn | undefined {
+    const name = nameOf(part);
+    return this.#readOn.findLast(
+      (each) => each.name === name && part.start >= each.end && part.start - each.end < gapBytesMax,
+    );
   }
 
   #drop(range: HeldRange): void {
@@ -290,7 +300,7 @@ export class SegmentRanges {
 
   #forget(range: HeldRange): void {
     if (range.uses > 0 || !this.#held.delete(range)) return;
-    this.#bytes -= range.memory.buffer.byteLength;
+    this.#bytes -= memoryBytes(range.memory.length);
     this.#options.memory.give(range.memory);
   }
 }

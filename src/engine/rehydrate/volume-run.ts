@@ -98,9 +98,12 @@ export class VolumeRun {
       const firstComplete = await this.#restore(root, policy, mark);
       const damage = this.#damage.any ? this.#damage.report() : undefined;
       if (damage !== undefined && !this.#settings.continueOnDamage) throw this.#damaged(damage);
+      // Nearly all of it is written back while the audit looks at it.
+      const synced = this.#parts.lanes.sync(root);
       const audit = await this.#audit(root, policy);
       await this.#finishRoot(root, policy);
       this.#report('sync');
+      await synced;
       files.syncFileSystem(root);
       await target.marker.save({ ...mark, state: damage === undefined ? 'done' : 'damaged' });
       return this.#outcome(policy, firstComplete, damage, audit?.found ?? (await this.#beside()), audit);
@@ -208,6 +211,10 @@ export class VolumeRun {
     const { volume, only, first, lanes, segments } = this.#parts;
     const { signal } = this.#options;
     const keys = this.#source.access.keys;
+    if (only.none) {
+      lanes.begin();
+      segments.packs.openAhead();
+    }
     const planner = new FilePlanner({
       kind: 'write',
       files,

@@ -70,6 +70,8 @@ export interface SegmentLocation {
 /** Opened footers and inlined packs stay up to this; a pack of 64 MiB has a footer of 1 to 3 KiB. */
 const openedBytesMax: number = 4 * 1024 * 1024;
 const damagedMax = 4096;
+/** A tree of some gigabytes has about as many. */
+const aheadMax = 16;
 /** The largest table of segments, 2^22 of 12 bytes, and what stands after it. */
 const footerBytesMax: number = 2 ** 22 * 12 + 4096;
 
@@ -89,6 +91,17 @@ export class PackDirectory {
   /** What the record says of the pack of a place. */
   entry(place: Pick<Place, 'origin' | 'slot' | 'pack'>): PackEntry | undefined {
     return this.#entries.get(nameOf(place));
+  }
+
+  /** Opens the first packs of those that are objects, side by side, since all of them are about to be read. What fails is told when it is asked for. */
+  openAhead(): void {
+    let left = aheadMax;
+    for (const entry of this.#entries.values()) {
+      if (entry.inlined) continue;
+      if (left-- === 0) return;
+      const pack = this.pack(entry);
+      if (pack instanceof Promise) pack.catch(() => undefined);
+    }
   }
 
   /** The pack of a place, at once when it is open. E_DAMAGED, E_KEY_MISSING, E_STORE_*. */

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
+import { FileTreeError } from '../../../src/engine/ports/file-tree.ts';
 import type { ObjectReader } from '../../../src/engine/ports/object-store.ts';
 import { pathGlobs } from '../../../src/engine/rehydrate/selection.ts';
 import { ManualClock, Pod } from '../../support/capture-fixture.ts';
 import { MemoryFileSystem, MemoryFileTree } from '../../support/memory-file-tree.ts';
-import { lanesOf, restore } from '../../support/restore-fixture.ts';
+import { lanesOf, MemoryMarker, restore } from '../../support/restore-fixture.ts';
 
 const mib = 1024 * 1024;
 
@@ -18,6 +19,9 @@ class SlowReader implements ObjectReader {
   largest = 0;
   outstanding = 0;
   mostOutstanding = 0;
+  /** Most ends of packs that were on their way at once. */
+  footersAtOnce = 0;
+  #footers = 0;
 
   constructor(store: ObjectReader, turns: number) {
     this.#store = store;
@@ -34,8 +38,12 @@ class SlowReader implements ObjectReader {
     this.largest = Math.max(this.largest, length);
     this.outstanding += length;
     this.mostOutstanding = Math.max(this.mostOutstanding, this.outstanding);
+    const footer = length < 4096 ? 1 : 0;
+    this.#footers += footer;
+    this.footersAtOnce = Math.max(this.footersAtOnce, this.#footers);
     for (let i = 0; i < this.#turns; i++) await new Promise((resolve) => setImmediate(resolve));
     this.outstanding -= length;
+    this.#footers -= footer;
     return await this.#store.getRange(key, start, length, options);
   };
 }
@@ -89,6 +97,31 @@ describe('a restore', () => {
     const slow = await run(200, 32 * mib);
     expect(slow.mostOutstanding).toBeGreaterThan(small.mostOutstanding);
     expect(slow.mostOutstanding).toBeLessThanOrEqual(32 * mib);
+  });
+
+  it('opens its packs side by side', async () => {
+    expect((await run(100, 32 * mib)).footersAtOnce).toBeGreaterThan(3);
+  });
+
+  it('tells what goes wrong while it writes back beside its audit', async () => {
+    const { store, access, lineage } = (await pod).made;
+    const files = new MemoryFileTree(new MemoryFileSystem());
+    const marker = new MemoryMarker();
+    // Of two syncs of one descriptor the kernel tells the first alone.
+    const failing = (): never => {
+      throw new FileTreeError('EIO', 'syncFileSystem');
+    };
+    const inLanes = new Proxy(files, {
+      get: (target, name: keyof MemoryFileTree) => {
+        if (name === 'syncFileSystem') return failing;
+        const value: unknown = target[name];
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    await expect(
+      restore({ store, access, lineage, files, path: 'out', laneCount: 2, lanes: lanesOf(inLanes), marker }),
+    ).rejects.toMatchObject({ code: 'E_TARGET_IO' });
+    expect(marker.saved).toEqual(['started']);
   });
 });
 
