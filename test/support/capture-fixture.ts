@@ -9,7 +9,7 @@ import { KeptNodes } from '../../src/engine/capture/kept-nodes.ts';
 import { capture } from '../../src/engine/capture/capture.ts';
 import type { WatchedVolume } from '../../src/engine/capture/watched-volume.ts';
 import type { CaptureOutcome } from '../../src/engine/capture/capture-outcome.ts';
-import type { ApplicationPause, CaptureSettings } from '../../src/engine/capture/capture-request.ts';
+import type { ApplicationPause, CaptureOptions, CaptureSettings } from '../../src/engine/capture/capture-request.ts';
 import { makeSelection } from '../../src/engine/capture/select.ts';
 import { claimLineage } from '../../src/engine/lineage/claim.ts';
 import type { CommitBase, LineageWriter } from '../../src/engine/lineage/lineage-writer.ts';
@@ -182,9 +182,11 @@ export class Pod {
       readonly watched?: WatchedVolume;
       readonly signal?: AbortSignal;
       readonly application?: ApplicationPause;
+      readonly onProgress?: CaptureOptions['onProgress'];
     } = {},
   ): Promise<CaptureOutcome> {
-    const { path = '', include = [], exclude = [], dryRun = false, watched, signal, application, ...rest } = settings;
+    const { path = '', include = [], exclude = [], dryRun = false, watched, signal, application, ...others } = settings;
+    const { onProgress, ...rest } = others;
     const writer = await this.writer();
     return await capture(
       {
@@ -222,7 +224,11 @@ export class Pod {
         sourceOf: (base) => this.sourceOf(base),
         kept: this.#kept,
       },
-      { application, ...(signal === undefined ? {} : { signal }) },
+      {
+        application,
+        ...(signal === undefined ? {} : { signal }),
+        ...(onProgress === undefined ? {} : { onProgress }),
+      },
     );
   }
 }

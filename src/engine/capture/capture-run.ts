@@ -125,7 +125,14 @@ export class CaptureRun {
     for (const volume of this.#volumes) {
       if (!(await this.#passes.passOver(volume))) still = false;
     }
+    // Nearly all of a first capture is read by now: it becomes durable while the next pass looks whether something has moved.
+    if (this.#progress.pass === 1 && this.#isFirst) this.#packs.endAhead();
     return still;
+  }
+
+  /** There is no checkpoint to begin from. */
+  get #isFirst(): boolean {
+    return this.#base === undefined || this.#base.record.header.kind === 'PARTIAL';
   }
 
   /** Whether what was seen of a volume so far is a watcher's word that may come too late, and a walk has to show it. */
@@ -200,8 +207,7 @@ export class CaptureRun {
     if (writer === undefined) return;
     await this.#packs.drain();
     const stored = this.#packs.storedBytes;
-    const first = this.#base === undefined || this.#base.record.header.kind === 'PARTIAL';
-    if (!first || this.#progress.pass > 1 || stored - this.#anchoredBytes < this.#settings.partialBytes) return;
+    if (!this.#isFirst || this.#progress.pass > 1 || stored - this.#anchoredBytes < this.#settings.partialBytes) return;
     await drain();
     const snapshot = await editor.snapshot();
     const volumes = this.#volumes

@@ -33,6 +33,8 @@ export class RunPacks {
   readonly #lanes: ReadLanes;
   readonly #null = new NullTarget();
   readonly #laneReferences: PackReference[] = [];
+  /** Of this slot: packs that were ended before its end. */
+  #ahead: Promise<readonly PackSummary[]> | undefined;
   #slot: Slot;
   #own: PackSequence | undefined;
   #uploads: PackUploads | undefined;
@@ -133,17 +135,31 @@ export class RunPacks {
     );
   }
 
+  /** Ends every open pack although more may come, which then goes into further ones: they become durable while the caller does something else. */
+  endAhead(): void {
+    if (this.#own === undefined || this.#ahead !== undefined) return;
+    this.#ahead = this.#finish(this.#own, this.#slot);
+    this.#ahead.catch(() => undefined);
+  }
+
   /** Ends every open pack of a run that is no dry run; they are durable, or handed back to be inlined. */
   async end(inline: boolean): Promise<EndedPacks> {
     const uploads = this.#uploads as PackUploads;
-    const slot = nextSlot(this.#slot);
-    const lanes = await this.#lanes.finish(slot);
-    this.#laneReferences.push(...lanes.references);
-    const own = (this.#own as PackSequence).finish(slot);
-    const settled = await uploads.settle([...own, ...lanes.packs], inline);
+    const ahead = await this.#ahead;
+    this.#ahead = undefined;
+    const ended = await this.#finish(this.#own as PackSequence, nextSlot(this.#slot));
+    const settled = await uploads.settle([...(ahead ?? []), ...ended], inline);
     this.#endedBytes += uploads.storedBytes;
     this.#uploads = undefined;
     return settled;
+  }
+
+  /** Ends the open packs; following ones belong to `slot`. */
+  async #finish(own: PackSequence, slot: Slot): Promise<readonly PackSummary[]> {
+    const ended = own.finish(slot);
+    const { packs, references } = await this.#lanes.finish(slot);
+    this.#laneReferences.push(...references);
+    return [...ended, ...packs];
   }
 
   /** Ends the lanes. */

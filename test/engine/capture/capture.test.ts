@@ -479,6 +479,25 @@ describe('a checkpoint', () => {
     expect(files.openDescriptors).toEqual([]);
   });
 
+  test('makes durable what a first pass has read while the second looks, and what that finds after it', async () => {
+    const { clock, disk, pod, store } = await onDisk();
+    const packs = (): number => [...store.snapshot().keys()].filter((key) => key.includes('/pk/')).length;
+    let ahead = 0;
+    const outcome = await pod.capture({
+      inlineBytesMax: 0,
+      onProgress: ({ phase }) => {
+        if (phase === 'store') ahead = packs();
+        // The walk has passed by already.
+        if (phase !== 'read' || disk.exists('late')) return;
+        disk.writeFile('late', noise(50_000, 'late'));
+        clock.ms += 60_000;
+      },
+    });
+    expect(ahead).toBe(1);
+    expect(packs()).toBe(2);
+    expect(toHex(outcome.root)).toBe(await freshRoot(pod, disk));
+  });
+
   test('leaves nothing open and nothing visible when the store fails', async () => {
     const { disk, files, pod, store } = await onDisk();
     disk.writeFile('more', noise(2_000_000, 'more'));
