@@ -119,7 +119,8 @@ export class Killer {
     const lanes = ['0', '2'][this.#captures % 2] as string;
     const args = ['--partial-bytes', world.partialBytes, '--lanes', lanes];
     for (let time = 0; time < 3; time++) {
-      const once = time === 0 ? world.uploading() : undefined;
+      // On a fast store a PARTIAL and the CHECKPOINT after it come within a few ms.
+      const once = [world.uploading, world.anchoring][time]?.call(world);
       const run = await this.#killed(`first-${lanes}`, ['checkpoint', world.source, ...args], lineage, once);
       if (!run.killed) break;
       await this.#lookAround(lineage, undefined);

@@ -49,6 +49,8 @@ export interface WorldStore {
   leftovers(lineage?: string): Promise<number>;
   /** Parts of uploads that have come so far. */
   partsSeen(): number;
+  /** Becomes true when a record comes that lists a pack which was sent in parts after this call. */
+  anchoring(): () => boolean;
   /** A run that is killed goes over a bad network; afterwards nothing of it is under way any more. */
   overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result>;
 }
@@ -264,6 +266,11 @@ export class World implements AsyncDisposable {
     }
     const before = this.#unfinishedFiles();
     return () => this.#unfinishedFiles() > before;
+  }
+
+  /** Becomes true when a first capture sends its PARTIAL; undefined where that is met often enough by chance. */
+  anchoring(): (() => boolean) | undefined {
+    return this.#store?.anchoring();
   }
 
   #unfinishedFiles(): number {

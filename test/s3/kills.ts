@@ -34,8 +34,7 @@ export function killsOn(name: ServerName, { application }: { readonly applicatio
       /** What is met by chance. Without it the kills came too early or too late to mean anything. */
       const met = () => ({
         'kills that left an upload': tally.leftovers > 0,
-        // SeaweedFS was never met with a PARTIAL and no more, in 76 kills on an idle machine.
-        'captures that resumed': tally.resumedCaptures > 0 || name === 'seaweedfs',
+        'captures that resumed': tally.resumedCaptures > 0,
         'restores killed half-way': tally.halfRestores > 0,
         ...Object.fromEntries(faultKinds.map((kind) => [`fault ${kind}`, place.faults.has(kind)])),
       });

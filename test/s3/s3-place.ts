@@ -100,6 +100,17 @@ export class S3Place implements WorldStore, AsyncDisposable {
     return this.proxy.count('PUT', /partNumber/);
   }
 
+  anchoring(): () => boolean {
+    const before = this.proxy.requests.length;
+    return () => {
+      const requests = this.proxy.requests.slice(before);
+      const completed = requests.findIndex(({ method, url }) => method === 'POST' && url.includes('uploadId='));
+      return (
+        completed >= 0 && requests.slice(completed).some(({ method, url }) => method === 'PUT' && url.includes('/log/'))
+      );
+    };
+  }
+
   async overBadNetwork<Result>(run: () => Promise<Result>): Promise<Result> {
     const chance = new Chance(this.proxy.requests.length);
     this.proxy.rule = ({ method }) => {
