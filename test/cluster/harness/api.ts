@@ -91,6 +91,8 @@ export class Api {
         host: 'localhost',
         accept: 'application/json',
         ...(type === undefined ? {} : { 'content-type': type }),
+        // Not left to Node, which says nothing of the body of a DELETE.
+        ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
       };
       const sent = request({ socketPath: this.#socket, method, path, headers, timeout: 60_000 }, (answer) => {
         const chunks: Buffer[] = [];
