@@ -85,7 +85,7 @@ async function converge(
   let converged = false;
   let held = false;
   try {
-    for (let first = true; !converged && run.mayPassAgain(first && application !== undefined); first = false) {
+    for (let first = true; !converged && run.mayPassAgain(first && application !== undefined, held); first = false) {
       if (first && application !== undefined) held = await application.pause();
       await run.holdDatabases();
       converged = await run.pass();

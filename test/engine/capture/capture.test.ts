@@ -154,6 +154,37 @@ describe('a checkpoint', () => {
     expect(dry.root).toEqual(real.root);
   });
 
+  test('makes no more passes over what is large and moves all the time, unless it is the last or the application holds still', async () => {
+    const { clock, disk, files, pod } = await onDisk();
+    disk.writeFile('large', new Uint8Array(66 * 1024 * 1024).fill(7));
+    let written = 0;
+    files.beforeCall = (call) => {
+      if (call.operation !== 'read' || !call.path.endsWith('large')) return;
+      clock.ms += 20;
+      disk.writeAt('large', 0, `${written++}`);
+    };
+    expect(await pod.capture({ extraPassesMax: 2 })).toMatchObject({ consistency: 'fuzzy', passes: 2 });
+    expect(await pod.capture({ extraPassesMax: 2, final: true })).toMatchObject({ consistency: 'fuzzy', passes: 3 });
+    let held = false;
+    files.beforeCall = (call) => {
+      if (held || call.operation !== 'read' || !call.path.endsWith('large')) return;
+      clock.ms += 20;
+      disk.writeAt('large', 0, `${written++}`);
+    };
+    disk.writeAt('large', 0, 'changed');
+    clock.ms += 60_000;
+    const application = {
+      pause: async () => {
+        disk.writeAt('large', 0, 'the last');
+        clock.ms += 1000;
+        held = true;
+        return true;
+      },
+      resume: async () => undefined,
+    };
+    expect(await pod.capture({ application })).toMatchObject({ consistency: 'quiesced', passes: 3 });
+  });
+
   test('is fuzzy and names the files that never hold still', async () => {
     const { clock, disk, files, pod } = await onDisk();
     let written = 0;
