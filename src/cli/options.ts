@@ -61,6 +61,7 @@ export type OptionName =
   | 'service-ca-file'
   | 'service-ca'
   | 'expect'
+  | 'restore-at'
   | 'on-first-boot'
   | 'on-missing'
   | 'on-unreachable'
@@ -162,6 +163,10 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
   'service-ca-file': { value: 'FILE', help: "certificates that --service's is signed with (default: the system's)" },
   'service-ca': { value: 'PEM', help: 'the same certificates as text' },
   expect: { value: 'SLOT:DIGEST', help: 'a record that must be there: a store that shows less has lost it' },
+  'restore-at': {
+    value: 'WHICH',
+    help: 'go back to this checkpoint, an id or a time; once: pods go on from what was stored after it',
+  },
   'on-first-boot': { value: 'POLICY', help: 'nothing was ever stored: empty (default), block, block:10m' },
   'on-missing': { value: 'POLICY', help: 'data is missing or damaged: block (default), block:10m, empty, older:1h' },
   'on-unreachable': { value: 'POLICY', help: 'no store: block (default), block:10m, empty, older:1h' },

@@ -12,14 +12,17 @@ import type {
   ContainerVolume,
   RehydrateEvent,
 } from '../agent/rehydrate/rehydrate-ports.ts';
+import type { RestoreAt } from '../agent/rehydrate/restore-at.ts';
 import { runRehydrate } from '../agent/rehydrate/run-rehydrate.ts';
+import { checkpointName } from '../contract/annotation-parsers.ts';
 import { printReceipt, type RestoreReceipt } from '../contract/receipt.ts';
 import { openRepository } from '../engine/lineage/repository.ts';
+import { parseSelector } from '../engine/lineage/resolve.ts';
 import { parseAnchor } from '../engine/model/anchor.ts';
 import { HoldfastError } from '../engine/model/errors.ts';
 import { toHolderId, toLineageName, type HolderId } from '../engine/model/ids.ts';
 import { restoreDefaults } from '../engine/rehydrate/rehydrate-request.ts';
-import { livenessOf } from './cluster-service.ts';
+import { anchorsOf, livenessOf } from './cluster-service.ts';
 import type { Host, HostFileTree } from './host.ts';
 import { namedDirectories, type OptionName, parseDuration, type Parsed, parseRate, usage } from './options.ts';
 import { formatBytes, formatFiles, formatSeconds, printable, styled } from './print.ts';
@@ -107,6 +110,7 @@ async function portsOf(host: Host, parsed: Parsed, parts: Parts): Promise<Contai
     random: host.random,
     lanes: host.lanes(),
     liveness: await livenessOf(host, parsed, warn),
+    anchors: await anchorsOf(host, parsed, warn),
     bootId: host.bootId(),
     freeBytes: host.freeBytes,
     onEvent: say,
@@ -131,6 +135,7 @@ function settingsOf(host: Host, parsed: Parsed, limits: Limits): ContainerSettin
     podUid: podUidOf(parsed.required('pod-uid')),
     podName: parsed.text('pod-name') ?? host.hostName,
     expect: expect === undefined || expect === '' ? undefined : parseAnchor(expect),
+    restoreAt: restoreAtOf(parsed),
     policies: policiesOf(parsed),
     handoffMsMax: waitOf(parsed, 'handoff-wait', 30_000),
     claimMsMax: waitOf(parsed, 'claim-wait', 300_000),
@@ -165,6 +170,16 @@ function slotsOf(parsed: Parsed): ContainerSettings['slots'] {
 function waitOf(parsed: Parsed, name: OptionName, otherwise: number): number {
   const text = parsed.text(name);
   return text === undefined ? otherwise : parseDuration(command, name, text);
+}
+
+function restoreAtOf(parsed: Parsed): RestoreAt | undefined {
+  const text = parsed.text('restore-at');
+  if (text === undefined || text === '') return undefined;
+  const name = checkpointName(text);
+  const at = 'value' in name ? parseSelector(text) : undefined;
+  if (at?.by === 'id' || at?.by === 'time') return { text, at };
+  const problem = 'problem' in name ? name.problem : 'neither the id of a checkpoint nor a time';
+  throw usage(command, `--restore-at is ${JSON.stringify(text.slice(0, 100))}: ${problem}`);
 }
 
 function policiesOf(parsed: Parsed): DataPolicies {
@@ -212,7 +227,7 @@ function sayEvent({ stderr }: Host, form: 'text' | 'json', { event, message, det
 }
 
 function printReceiptText({ stdout }: Host, receipt: RestoreReceipt): void {
-  const { outcome, from, policy, seconds, verified, handoff, lineage } = receipt;
+  const { outcome, from, policy, seconds, verified, handoff, lineage, restoreAt } = receipt;
   const what =
     from === null
       ? outcome === 'kept'
@@ -235,5 +250,6 @@ function printReceiptText({ stdout }: Host, receipt: RestoreReceipt): void {
       `  waited  ${formatSeconds(handoff.seconds)} for ${printable(handoff.predecessor)}: ${handoff.outcome}\n`,
     );
   }
+  if (restoreAt !== null) stdout.write(`  asked   ${restoreAt.value}: ${restoreAt.outcome}\n`);
   if (policy.applied !== null) stdout.write(`  policy  ${policy.applied}: ${printable(policy.why)}\n`);
 }

@@ -204,7 +204,6 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     form: 'the id of a checkpoint (6 hexadecimal digits or more), or a time',
     example: '2026-03-01T12:00Z',
     podOnly: true,
-    isPending: true,
     help: 'Rollback: the pods that start next restore this checkpoint, or the newest made until then. Honoured once per value and slot: as soon as a checkpoint was made of what was restored, pods go on from there. Recorded in the receipt.',
   },
   'hook.pre-checkpoint': {

@@ -30,6 +30,8 @@ export interface RestoreReceipt {
   readonly epoch: number | null;
   /** What was waited for before the restore; null when there was nobody to wait for. */
   readonly handoff: ReceiptHandoff | null;
+  /** The older checkpoint that was asked for; null where none was. */
+  readonly restoreAt: ReceiptRestoreAt | null;
   readonly policy: ReceiptPolicy;
   /** Every volume that was restored whole is proven equal to the checkpoint. */
   readonly verified: boolean;
@@ -65,6 +67,15 @@ export interface ReceiptHandoff {
   readonly seconds: number;
   /** gone: it is known to be gone, so there was nothing to wait for. timeout: its newest checkpoint was taken as it stood. */
   readonly outcome: 'sealed' | 'gone' | 'timeout';
+}
+
+export interface ReceiptRestoreAt {
+  readonly value: string;
+  /**
+   * restored: it was gone back to. honoured-before: another pod has done it, and stored a checkpoint since, from which this one went on.
+   * not-applied: there was nothing to go back from, or nothing was restored at all.
+   */
+  readonly outcome: 'restored' | 'honoured-before' | 'not-applied';
 }
 
 export interface ReceiptPolicy {

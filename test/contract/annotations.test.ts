@@ -107,7 +107,7 @@ describe('the catalogue of annotations', () => {
   });
 
   it('refuses what nothing does yet', () => {
-    const reading = readAnnotations({ 'holdfast.dev/restore-at': '2026-03-01' }, 'pod');
+    const reading = readAnnotations({ 'holdfast.dev/when-held': 'fork' }, 'pod');
     expect(reading.problems).toMatchObject([{ problem: 'does nothing in this version' }]);
   });
 

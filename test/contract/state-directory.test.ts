@@ -42,6 +42,7 @@ const receipt: RestoreReceipt = {
   from: null,
   epoch: 1,
   handoff: null,
+  restoreAt: null,
   policy: { answer: 'first-boot', applied: 'empty', why: '' },
   verified: false,
   moved: 0,

@@ -487,9 +487,14 @@ export const cases: readonly Case[] = [
     review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { slots: 'claim' } })),
   },
   {
+    name: 'restore-at',
+    about: 'The pods of a workload go back to an older checkpoint.',
+    review: reviewOf(podOf({ metadata: stateful(), annotations: { 'restore-at': '2026-03-01T12:00Z' } })),
+  },
+  {
     name: 'refused-not-yet',
     about: 'What nothing does yet is refused, so that nobody relies on it.',
-    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { 'restore-at': '2026-03-01T12:00Z' } })),
+    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { 'when-held': 'fork' } })),
   },
   {
     name: 'refused-different-globs',

@@ -6,6 +6,7 @@ import { resolveCheckpoint } from '../../engine/lineage/resolve.ts';
 import { HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
 import { recordIdText, toSlot } from '../../engine/model/ids.ts';
 import type { Basis, OpenedLog, Plan, RehydrateRun } from './rehydrate-run.ts';
+import { checkpointToGoBackTo } from './restore-at.ts';
 
 /** What to restore. E_NOT_FOUND: nothing was ever stored. E_EXPECTED_MISSING, E_DAMAGED; E_TARGET_NOT_EMPTY. */
 export async function chooseBasis(run: RehydrateRun, { log, access }: OpenedLog, plan: Plan): Promise<Basis> {
@@ -17,13 +18,19 @@ export async function chooseBasis(run: RehydrateRun, { log, access }: OpenedLog,
     if (plan.kind !== 'empty' && run.targets.length > 0) throw nothingStored(run);
     return { source: undefined, known, chosen: plan.kind === 'empty' };
   }
+  run.goesBack = false;
+  const asked = plan.kind === 'newest' ? await checkpointToGoBackTo(run, log, head) : undefined;
+  if (asked !== undefined) {
+    run.goesBack = true;
+    return { source: await run.sourceOf(log, access, asked), known, chosen: true, goesBack: true };
+  }
   const record = plan.kind === 'older' ? await olderThan(run, log, plan) : await newestOf(run, log, head);
   const source = await run.sourceOf(log, access, record);
   return plan.kind === 'older' ? { source, known, chosen: true } : { source, known: record.header.slot, chosen: false };
 }
 
 function nothingStored(run: RehydrateRun): HoldfastError {
-  const { expect } = run.settings;
+  const { expect } = run;
   const lineage = run.lineage;
   return expect === undefined
     ? new HoldfastError('E_NOT_FOUND', `nothing was ever stored under ${lineage}`)
@@ -35,7 +42,8 @@ function nothingStored(run: RehydrateRun): HoldfastError {
 
 async function newestOf(run: RehydrateRun, log: LineageLog, head: LogRecord | undefined): Promise<LogRecord> {
   const { signal } = run;
-  const { expect, podUid } = run.settings;
+  const { expect } = run;
+  const { podUid } = run.settings;
   try {
     return await resolveCheckpoint(
       log,

@@ -62,6 +62,7 @@ export async function claimInTurn(
           used: run.used,
           ...(run.picked?.holder === undefined ? {} : { take: new Set([run.picked.holder.id]) }),
           restorePending: true,
+          labels: run.claimLabels,
           ...(chosen && source !== undefined ? { base: source.record } : {}),
           signal,
         });
@@ -114,7 +115,8 @@ export async function applyDifference(
   const { signal } = run;
   const log = new LineageLog(store, access, run.lineage);
   const newest = await newestGood(log, (await log.head({ signal })).record, { signal });
-  if (newest !== undefined && newest.header.slot > basis.known && run.targets.length > 0) {
+  const isNews = newest !== undefined && newest.header.slot > basis.known && basis.goesBack !== true;
+  if (isNews && run.targets.length > 0) {
     const { slot } = newest.header;
     run.moved++;
     run.ports.onEvent({

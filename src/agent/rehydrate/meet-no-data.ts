@@ -2,7 +2,7 @@
 import { newestGood } from '../../engine/lineage/base.ts';
 import { type HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
 import { recordIdText } from '../../engine/model/ids.ts';
-import { answerOf, blocked, describeAnswer, nextStep } from './data-policy.ts';
+import { answerOf, blocked, defaultPolicies, describeAnswer, nextStep } from './data-policy.ts';
 import { openLineage } from './open-lineage.ts';
 import type { Plan, RehydrateRun } from './rehydrate-run.ts';
 import { sayWaiting } from './run-receipt.ts';
@@ -14,7 +14,8 @@ export async function meetNoData(run: RehydrateRun, error: unknown, plan: Plan):
   const answer = answerOf(error);
   if (answer === undefined || signal.aborted) throw error;
   const failure = error as HoldfastError;
-  if (isHoldfastError(error, 'E_DAMAGED', 'E_HOSTILE') && (await baseMoved(run))) {
+  const goesBack = run.goesBack && answer === 'missing';
+  if (!goesBack && isHoldfastError(error, 'E_DAMAGED', 'E_HOSTILE') && (await baseMoved(run))) {
     run.moved++;
     return { kind: 'newest' };
   }
@@ -22,7 +23,9 @@ export async function meetNoData(run: RehydrateRun, error: unknown, plan: Plan):
   if (plan.kind === 'older' && run.attempted === undefined) run.olderTried = true;
   const hadCandidate = plan.kind === 'older' && run.attempted !== undefined;
   run.attempted = undefined;
-  const policy = run.settings.policies[answer];
+  // Who asked for a checkpoint gets that one, or nothing starts.
+  const given = run.settings.policies[answer];
+  const policy = goesBack && given.act !== 'block' ? defaultPolicies.missing : given;
   const nowMs = clock.monotonicMs();
   const sinceMs = run.sinceMs.get(answer) ?? (answer === 'unreachable' ? run.openedMs : nowMs);
   run.sinceMs.set(answer, sinceMs);

@@ -31,15 +31,33 @@ async function openWithin(run: RehydrateRun, signal: AbortSignal): Promise<Opene
   if (repository.unfenced) {
     run.warn('UNFENCED: this store does not refuse to overwrite, so two pods are not told apart');
   }
+  await orNothing(() => pickOf(run, store, repository, signal));
+  // Before the log is read: what is committed after the answer is not missed.
+  await askForAnchor(run, signal);
+  const opened = await orNothing(() => openLog(store, repository, run.lineage, { signal }));
+  if (opened === undefined) return { store, repository, access: undefined, log: undefined };
+  run.access = opened.access;
+  return { store, repository, ...opened };
+}
+
+/** Undefined where there are no keys, since nothing was ever stored in the domain. */
+async function orNothing<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
   try {
-    await pickOf(run, store, repository, signal);
-    const opened = await openLog(store, repository, run.lineage, { signal });
-    run.access = opened.access;
-    return { store, repository, ...opened };
+    return await work();
   } catch (error) {
     if (!isHoldfastError(error, 'E_NOT_FOUND')) throw error;
-    return { store, repository, access: undefined, log: undefined };
+    return undefined;
   }
+}
+
+/** Once for each look at the store; what was given by whoever started this container is not asked for. */
+async function askForAnchor(run: RehydrateRun, signal: AbortSignal): Promise<void> {
+  const { anchors } = run.ports;
+  if (run.settings.expect !== undefined || anchors === undefined) return;
+  const look = `${run.lineage} ${run.openedMs}`;
+  if (run.askedForAnchor === look) return;
+  run.expect = await anchors.find(run.lineage, { signal });
+  run.askedForAnchor = look;
 }
 
 /** Of numbered replica slots, which one; a pod whose application has data stays with the one that it had. */

@@ -2,6 +2,7 @@
 import type { Repository } from '../../engine/lineage/repository.ts';
 import type { Anchor } from '../../engine/model/anchor.ts';
 import type { HolderId, LineageName, Slot, VolumeName } from '../../engine/model/ids.ts';
+import type { Anchors } from '../../engine/ports/anchors.ts';
 import type { Clock } from '../../engine/ports/clock.ts';
 import type { Compressor } from '../../engine/ports/compressor.ts';
 import type { FileTreeWriter } from '../../engine/ports/file-tree.ts';
@@ -16,6 +17,7 @@ import type { RestoreMarker } from '../../engine/ports/restore-marker.ts';
 import type { RestoreProgress } from '../../engine/rehydrate/rehydrate-outcome.ts';
 import type { DataPolicies } from './data-policy.ts';
 import type { SlotSettings } from './replica-slots.ts';
+import type { RestoreAt } from './restore-at.ts';
 
 export interface ContainerVolume {
   readonly name: VolumeName;
@@ -36,6 +38,8 @@ export interface ContainerSettings {
   readonly podName: string;
   /** A record that must be there, known outside of the store. */
   readonly expect: Anchor | undefined;
+  /** The checkpoint to go back to; undefined: the newest good one. */
+  readonly restoreAt: RestoreAt | undefined;
   readonly policies: DataPolicies;
   /** How long to wait for the predecessor's SEAL. */
   readonly handoffMsMax: number;
@@ -56,6 +60,7 @@ export interface RehydrateEvent {
     | 'rehydrate.slot'
     | 'rehydrate.restore'
     | 'rehydrate.moved'
+    | 'rehydrate.rollback'
     | 'rehydrate.no-data'
     | 'rehydrate.held'
     | 'rehydrate.claimed'
@@ -79,6 +84,8 @@ export interface ContainerPorts {
   readonly random: RandomSource;
   readonly lanes: LaneStarter;
   readonly liveness: Liveness;
+  /** What is known outside of the store, where nobody said it; undefined: nothing is. */
+  readonly anchors: Anchors | undefined;
   readonly bootId: string;
   /** Of the file system at that path; undefined where that is not known. */
   freeBytes(path: string): number | undefined;

@@ -11,6 +11,7 @@ import {
 import type { LogRecord } from '../../engine/format/record.ts';
 import type { LineageLog } from '../../engine/lineage/log.ts';
 import { type DomainAccess, domainOf, type Repository } from '../../engine/lineage/repository.ts';
+import type { Anchor } from '../../engine/model/anchor.ts';
 import type { LineageName, Slot, VolumeName } from '../../engine/model/ids.ts';
 import type { ObjectWriter } from '../../engine/ports/object-store.ts';
 import type { RestoredVolume } from '../../engine/rehydrate/rehydrate-outcome.ts';
@@ -41,6 +42,8 @@ export interface Basis {
   readonly known: Slot;
   /** The checkpoint is not the newest good one, by choice. */
   readonly chosen: boolean;
+  /** It was asked for: what is newer is left behind on purpose. */
+  readonly goesBack?: true;
 }
 
 export interface RunOptions {
@@ -77,6 +80,15 @@ export class RehydrateRun implements AsyncDisposable {
   /** Told of once. */
   readonly said: Set<NoDataAnswer> = new Set();
   olderTried = false;
+  /** What has to be there, of what is known outside of the store. */
+  expect: Anchor | undefined;
+  /** At which look at which lineage that was asked for. */
+  askedForAnchor = '';
+  /** An older checkpoint was asked for, and is the one that is tried. */
+  goesBack = false;
+  restoreAt: RestoreReceipt['restoreAt'];
+  /** Of the CLAIM to come. */
+  claimLabels: Readonly<Record<string, string>> = {};
   handoff: ReceiptHandoff | undefined;
   handoffDone = false;
   epoch: number | undefined;
@@ -98,6 +110,9 @@ export class RehydrateRun implements AsyncDisposable {
     this.startedAtMs = ports.clock.nowMs();
     this.survey = surveyVolumes(ports, settings.volumes, marker);
     this.suspect = marker?.suspect ?? false;
+    this.expect = settings.expect;
+    const { restoreAt } = settings;
+    this.restoreAt = restoreAt === undefined ? null : { value: restoreAt.text, outcome: 'not-applied' };
     const { slots, lineage } = settings;
     this.lineage = marker?.lineage ?? (slots === undefined ? lineage : slotLineage(lineage, 0));
     this.#marker = marker ?? {

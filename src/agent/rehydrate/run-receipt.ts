@@ -121,6 +121,7 @@ function receiptOf(
           },
     epoch: run.epoch ?? null,
     handoff: run.handoff ?? null,
+    restoreAt: run.restoreAt,
     policy: run.policy,
     verified: restored.length > 0 && restored.every(({ verified }) => verified),
     moved: run.moved,

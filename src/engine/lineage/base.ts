@@ -1,6 +1,8 @@
 import { comparePacks, type PackEntry } from '../format/pack-entry.ts';
 import { isCommitted, type LogRecord } from '../format/record.ts';
+import { equalBytes } from '../model/bytes.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
+import { type Slot, toSlot } from '../model/ids.ts';
 import type { CommitBase } from './lineage-writer.ts';
 import type { LineageLog, ListedPacks } from './log.ts';
 
@@ -23,7 +25,37 @@ export async function readBase(
   for (const record of found.reverse()) {
     base = addToBase(base, record, log.body(record).volumes, await log.packs(record, options));
   }
-  return base === undefined ? undefined : await withGood(log, base, options);
+  if (base === undefined) return undefined;
+  return (await withChosen(log, head, base, options)) ?? (await withGood(log, base, options));
+}
+
+/**
+ * While an epoch holds no CHECKPOINT, its volumes come from what its CLAIM names, and a loss is told by that: after a rollback the next
+ * checkpoint is not suspect because it lacks what was rolled back. Undefined where nothing but the newest good one was named.
+ */
+async function withChosen(
+  log: LineageLog,
+  head: LogRecord | undefined,
+  base: CommitBase,
+  options: Waiting,
+): Promise<CommitBase | undefined> {
+  const newest = base.checkpoint?.record;
+  if (head === undefined || newest === undefined || newest.header.slot > head.header.epoch) return undefined;
+  const claim = head.header.kind === 'CLAIM' ? head : await validAt(log, toSlot(head.header.epoch), options);
+  const named = claim?.header.kind === 'CLAIM' ? claim.header.base : undefined;
+  if (named === undefined || named.slot === newest.header.slot) return undefined;
+  const record = await validAt(log, named.slot, options);
+  if (record?.header.kind !== 'CHECKPOINT' || !equalBytes(record.digest, named.digest)) return undefined;
+  const { volumes, setRoot } = log.body(record);
+  // The same content: what is unchanged then is the newest one.
+  if (equalBytes(setRoot, log.body(newest).setRoot)) return undefined;
+  const { packs } = await log.packs(record, options);
+  return { ...base, good: { record, volumes, packs } };
+}
+
+async function validAt(log: LineageLog, slot: Slot, options: Waiting): Promise<LogRecord | undefined> {
+  const reading = await log.read(slot, options);
+  return reading?.valid ? reading.record : undefined;
 }
 
 /** The base with what a suspect checkpoint is compared with: itself once it was released, else the newest good one below. */

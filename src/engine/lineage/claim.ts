@@ -23,7 +23,7 @@ import type { ObjectInfo, ObjectWriter, UnfinishedUpload, WaitOptions } from '..
 import type { RandomSource } from '../ports/random.ts';
 import { newestGood, readBase } from './base.ts';
 import { type ClaimQuestion, decideClaim, type EpochFacts } from './claim-rule.ts';
-import { LogWriter, type WriterParts } from './commit.ts';
+import { labelsOf, LogWriter, type WriterParts } from './commit.ts';
 import { createObject } from './create-object.ts';
 import { readEpochs } from './epochs.ts';
 import type { LineageWriter } from './lineage-writer.ts';
@@ -49,6 +49,8 @@ export interface ClaimOptions {
   readonly take?: boolean | ReadonlySet<HolderId>;
   /** What the volumes begin with where that was chosen and is older than the newest good CHECKPOINT; the CLAIM names it as its base. */
   readonly base?: LogRecord;
+  /** Of the CLAIM. */
+  readonly labels?: Readonly<Record<string, string>>;
   /** The volumes are still being restored: CHECKPOINTs are refused until `restoreCompleted`. */
   readonly restorePending?: boolean;
   /** What was asked for already; by default it is asked for now. */
@@ -207,7 +209,7 @@ async function placeClaim(
     timeMs: Math.floor(clock.nowMs()),
     suspect: false,
     consistency: undefined,
-    labels: [],
+    labels: labelsOf(options.labels),
     totals: { files: 0, entries: 0, bytes: 0, newBytes: 0, storedBytes: 0 },
     origins: [],
     packList: emptyPackList,

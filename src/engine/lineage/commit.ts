@@ -368,7 +368,8 @@ function committedOf(record: LogRecord, root: Uint8Array): Committed {
   return { slot: record.header.slot, id: record.header.id, digest: record.digest, root, bytes: record.bytes };
 }
 
-function labelsOf(labels: Readonly<Record<string, string>> | undefined): readonly Label[] {
+/** As records have them. */
+export function labelsOf(labels: Readonly<Record<string, string>> | undefined): readonly Label[] {
   const list = Object.entries(labels ?? {}).map(([name, value]) => ({ name, value }));
   return list.sort((a, b) => compareBytes(utf8Bytes(a.name), utf8Bytes(b.name)));
 }

@@ -12,6 +12,7 @@ import { chooseCompressor } from '../../../src/edge/host/choose-compressor.ts';
 import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { openRepository } from '../../../src/engine/lineage/repository.ts';
 import { type HolderId, toHolderId, toLineageName, toVolumeName } from '../../../src/engine/model/ids.ts';
+import type { Anchors } from '../../../src/engine/ports/anchors.ts';
 import type { HolderStore } from '../../../src/engine/ports/holder-store.ts';
 import type { ObjectWriter } from '../../../src/engine/ports/object-store.ts';
 import { ManualClock, seededRandom } from '../../support/capture-fixture.ts';
@@ -54,6 +55,7 @@ export class Container {
   readonly events: RehydrateEvent[] = [];
   readonly receipts: RestoreReceipt[] = [];
   readonly gone: Set<string> = new Set();
+  anchors: Anchors | undefined;
   /** Files of the private directory. */
   readonly state: Map<string, string> = new Map();
   /** Told of each use of a port; what it throws ends the process. */
@@ -114,6 +116,7 @@ export class Container {
         podUid: this.uid,
         podName: `app-${this.uid}`,
         expect: undefined,
+        restoreAt: undefined,
         policies: bounded,
         handoffMsMax: 0,
         claimMsMax: 10_000,
@@ -169,6 +172,7 @@ export class Container {
       random,
       lanes: noLanes,
       liveness: { isGone: async (holder) => (this.gone.has(holder) ? 'gone' : 'unknown') },
+      anchors: this.anchors,
       bootId: this.boot,
       freeBytes: () => undefined,
       onEvent: (event) => this.events.push(event),
