@@ -24,7 +24,7 @@ export interface Hints {
   readonly nodes: readonly Hint[];
 }
 
-const noHints: Hints = { chunks: [], nodes: [] };
+export const noHints: Hints = { chunks: [], nodes: [] };
 
 /** The chunks that the base holds under this name: unchanged ones are not stored again. */
 export async function hintsFor(

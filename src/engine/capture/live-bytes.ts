@@ -2,7 +2,7 @@
  * What is in use of each pack, by what changed from one set of trees to the next: a difference of sums over the nodes that are
  * in one of them only. It costs what changed, and reads each of those nodes once more, mostly from memory.
  */
-import { decodeEntry } from '../format/entry-codec.ts';
+import { decodeEntry, passChunks } from '../format/entry-codec.ts';
 import type { PackReference } from '../format/pack-entry.ts';
 import type { DomainKeys } from '../format/keys.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
@@ -13,16 +13,33 @@ import { childRef } from '../tree/tree-cursor.ts';
 
 /** Bytes by pack; may be negative where they are a difference. */
 export class BytesByPack {
-  readonly #bytes = new Map<string, number>();
+  readonly #counts = new Map<string, { bytes: number }>();
+  #lastPack: PackReference | undefined;
+  #last: { bytes: number } = { bytes: 0 };
 
-  add({ origin, slot, pack }: PackReference, bytes: number): void {
-    const name = `${origin}/${slot}/${pack}`;
-    this.#bytes.set(name, (this.#bytes.get(name) ?? 0) + bytes);
+  add(pack: PackReference, bytes: number): void {
+    // Neighbours in a tree mostly lie in one pack.
+    const last = this.#lastPack;
+    if (last?.pack !== pack.pack || last.slot !== pack.slot || last.origin !== pack.origin) {
+      const name = nameOf(pack);
+      let count = this.#counts.get(name);
+      if (count === undefined) {
+        count = { bytes: 0 };
+        this.#counts.set(name, count);
+      }
+      this.#last = count;
+      this.#lastPack = pack;
+    }
+    this.#last.bytes += bytes;
   }
 
-  of({ origin, slot, pack }: PackReference): number {
-    return this.#bytes.get(`${origin}/${slot}/${pack}`) ?? 0;
+  of(pack: PackReference): number {
+    return this.#counts.get(nameOf(pack))?.bytes ?? 0;
   }
+}
+
+function nameOf({ origin, slot, pack }: PackReference): string {
+  return `${origin}/${slot}/${pack}`;
 }
 
 export interface LiveBytesRequest {
@@ -79,10 +96,12 @@ class Difference {
         for (let i = 0; i < node.children.length; i++) below(childRef(node, i, ref.upper));
         return;
       }
+      const onChunk = (place: Place, bytes: number): void => this.bytes.add(place, sign * bytes);
       for (let i = 0; i < node.count; i++) {
-        const placement = node.placement(i);
+        const { value, placement } = node.readers(i);
         // Nothing lies anywhere: the only byte says that there is no hole.
-        if (placement.length > 1) this.#entry(decodeEntry(node.value(i), placement), sign);
+        if (placement.left <= 1 || passChunks(value, placement, onChunk)) continue;
+        this.#entry(decodeEntry(node.value(i), node.placement(i)), sign);
       }
     });
   }

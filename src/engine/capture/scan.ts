@@ -249,6 +249,39 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     return true;
   };
 
+  /** A name that is left out. */
+  const drop = (
+    { depth, previous: block }: Frame,
+    key: Uint8Array,
+    reason: SkipReason,
+    was: {
+      readonly isDirectory: boolean;
+      readonly cachedDirectory: boolean;
+      readonly same: boolean;
+      readonly cached: boolean;
+    },
+  ): void => {
+    request.onSkip(key, reason, '');
+    if (was.isDirectory) passOver(depth + 1, was.cachedDirectory);
+    else if (was.cachedDirectory) previous?.skipSubtree(depth + 1);
+    // What was dropped the last time too is in no tree, and nothing has changed.
+    if (was.same || (!was.cached && block !== undefined)) return;
+    operations.push({ kind: 'delete', key });
+    if (!was.isDirectory && !was.cachedDirectory) return;
+    operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+  };
+
+  /** What was below a directory of a name that is another thing now is gone with it. */
+  const leaveDirectory = (frame: Frame, key: Uint8Array): void => {
+    previous?.skipSubtree(frame.depth + 1);
+    operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
+  };
+
+  const markDirty = (key: Uint8Array, { block, index }: CachePosition): void => {
+    next?.markDirty(block, index);
+    memory?.markDirty(key);
+  };
+
   /**
    * Looks at the next name of a frame. Apart from the loop that yields: a generator that holds all of it is optimized again and again,
    * from the middle of its loop, as each rare case comes up.
@@ -298,42 +331,15 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
     const key = childKey(frame.key, name);
     const isDirectory = type === fileType.directory;
     const position: CachePosition = { block: frame.blockNumber, index };
-    const drop = (reason: SkipReason | undefined): void => {
-      if (reason !== undefined) request.onSkip(key, reason, '');
-      if (isDirectory) passOver(frame.depth + 1, cachedDirectory);
-      else if (cachedDirectory) previous?.skipSubtree(frame.depth + 1);
-      // What was dropped the last time too is in no tree, and nothing has changed.
-      if (sameAsCached) return;
-      if (cachedAt >= 0 || frame.previous === undefined) {
-        operations.push({ kind: 'delete', key });
-        if (isDirectory || cachedDirectory) {
-          operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-        }
-      }
-    };
-    /** What was below a directory of that name is gone with it. */
-    const leaveDirectory = (): void => {
-      if (!cachedDirectory || isDirectory) return;
-      previous?.skipSubtree(frame.depth + 1);
-      operations.push({ kind: 'delete-range', from: childKey(key, new Uint8Array(0)), to: descendantsEnd(key) });
-    };
-    if (!selection.selects(key, isDirectory)) {
-      drop('excluded');
+    let left: SkipReason | undefined;
+    if (!selection.selects(key, isDirectory)) left = 'excluded';
+    else if (!storable.has(type)) left = unstorable(type);
+    else if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) left = 'other-filesystem';
+    if (left !== undefined) {
+      drop(frame, key, left, { isDirectory, cachedDirectory, same: sameAsCached, cached: cachedAt >= 0 });
       return;
     }
-    if (!storable.has(type)) {
-      drop(unstorable(type));
-      return;
-    }
-    if (isDirectory && view.getBigUint64(at + statOffset.device, true) !== rootDevice) {
-      drop('other-filesystem');
-      return;
-    }
-    const markDirty = (): void => {
-      next?.markDirty(position.block, position.index);
-      memory?.markDirty(key);
-    };
-    if (fresh) markDirty();
+    if (fresh) markDirty(key, position);
     totals.entries++;
 
     let group = '';
@@ -354,7 +360,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         if (changed || dirty || groupsRead.has(group)) {
           operations.push({ kind: 'hardlink', key, target: first, group, position, changed });
         }
-        leaveDirectory();
+        if (cachedDirectory && !isDirectory) leaveDirectory(frame, key);
         return;
       }
       totals.bytes += readI64(view, at + statOffset.size);
@@ -365,7 +371,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       if (volatile && cachedAt >= 0 && cachedType === type && request.keepVolatile.has(displayPath(key))) {
         request.onVolatile(key);
         // It stays as the first pass read it, and the next capture reads it again.
-        markDirty();
+        markDirty(key, position);
         return;
       }
     }
@@ -394,7 +400,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
       });
       readBytes += size;
     } else if (volatile) request.onVolatile(key);
-    leaveDirectory();
+    if (cachedDirectory && !isDirectory) leaveDirectory(frame, key);
     if (isDirectory) {
       const parent = openHandle(frame);
       const names = block.names;
@@ -408,7 +414,7 @@ export function* scanVolume(request: ScanRequest): Generator<ScanBatch> {
         if (!(error instanceof FileTreeError)) throw error;
         if (error.errno === 'EMFILE' || error.errno === 'ENFILE') throw error;
         passOver(frame.depth + 1, hadBlock);
-        markDirty();
+        markDirty(key, position);
         if (error.errno !== 'ENOENT') request.onSkip(key, 'unreadable', error.errno);
         // When its own entry is read too, that reports it.
         else if (!changed && !doubtful) request.onSkip(key, 'vanished', error.errno);

@@ -19,7 +19,7 @@ import type { ScanCacheReader, ScanCacheWriter } from '../tree/scan-cache.ts';
 import type { TreeEditor } from '../tree/tree-editor.ts';
 import { laneJobKind, ReadJobWriter, readFlag, readStatus } from './lane-job.ts';
 import { BaseMerge } from './base-merge.ts';
-import { hintsFor } from './base-hints.ts';
+import { hintsFor, noHints } from './base-hints.ts';
 import { NameTally } from '../model/name-tally.ts';
 import { metaOf } from './read-name.ts';
 import {
@@ -151,12 +151,14 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   };
 
   const readsAll = request.previous === undefined && request.known === undefined;
+  const nothingBefore = base.nodeBytes === 0;
   const merge = readsAll && base.nodeBytes > 0 ? new BaseMerge(base, source, keys) : undefined;
   const job = new ReadJobWriter(memory === undefined ? laneJobKind.read : laneJobKind.readForWatch);
   const madeValue = new ByteWriter(512);
   const madePlacement = new ByteWriter(16);
 
-  const applyRead = async (operation: Extract<ScanOperation, { kind: 'read' }>, r: ByteReader): Promise<void> => {
+  /** A promise only where the editor has to wait: one for each file would be garbage, and a turn. */
+  const applyRead = (operation: Extract<ScanOperation, { kind: 'read' }>, r: ByteReader): void | Promise<void> => {
     const { key, group } = operation;
     const status = r.u8();
     const flags = r.u8();
@@ -184,9 +186,7 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       const placement = r.blob();
       if ((flags & readFlag.fuzzy) !== 0 && !isVolatile) fuzzy.add(key);
       if ((flags & readFlag.mapped) !== 0) mapped++;
-      const wait = editor.put(key, value, placement);
-      if (wait !== undefined) await wait;
-      return;
+      return editor.put(key, value, placement);
     }
     const errno = r.text();
     markDirty(operation);
@@ -199,17 +199,14 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
     } else {
       skip(key, 'vanished');
     }
-    let wait: void | Promise<void>;
     if ((viewOf(operation.stat).getUint32(0, true) & fileTypeMask) === fileType.directory) {
       // What it holds may be in the tree already, or come yet: it stands there as it was listed, and is looked at again.
       madeValue.reset();
       madePlacement.reset();
       encodeEntry({ type: 'directory', ...metaOf(operation.stat, []) }, madeValue, madePlacement);
-      wait = editor.put(key, madeValue.take(), madePlacement.take());
-    } else {
-      wait = editor.delete(key);
+      return editor.put(key, madeValue.take(), madePlacement.take());
     }
-    if (wait !== undefined) await wait;
+    return editor.delete(key);
   };
 
   const apply = async (pending: Pending): Promise<void> => {
@@ -220,7 +217,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
         done++;
         if (operation.kind === 'read') {
           operation.directory.release();
-          await applyRead(operation, reply as ByteReader);
+          const applied = applyRead(operation, reply as ByteReader);
+          if (applied !== undefined) await applied;
           continue;
         }
         let wait: void | Promise<void>;
@@ -265,7 +263,10 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
       for (const operation of operations) {
         if (operation.kind !== 'read') continue;
         const found = merge === undefined ? undefined : merge.entryOf(operation.key);
-        const hints = await hintsFor(operation, request, merge === undefined ? 'look-up' : found);
+        // A promise for each file of a first capture is garbage, and a turn.
+        const hints = nothingBefore
+          ? noHints
+          : await hintsFor(operation, request, merge === undefined ? 'look-up' : found);
         job.add({
           directory: operation.directory.descriptor,
           name: operation.name,

@@ -348,6 +348,20 @@ export class LeafNode {
     return this.bytes.subarray(this.#placementStarts[index], this.#placementEnds[index]);
   }
 
+  /** Readers of value and placement, without views of them: for passing over many items. */
+  readers(index: number): { readonly value: ByteReader; readonly placement: ByteReader } {
+    const { bytes } = this;
+    return {
+      value: new ByteReader(bytes, 'entry', this.#valueStarts[index], this.#valueEnds[index]),
+      placement: new ByteReader(
+        bytes,
+        'placement of an entry',
+        this.#placementStarts[index],
+        this.#placementEnds[index],
+      ),
+    };
+  }
+
   item(index: number): LeafItem {
     return { key: this.key(index), value: this.value(index), placement: this.placement(index) };
   }

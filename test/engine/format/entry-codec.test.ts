@@ -7,10 +7,11 @@ import {
   entrySums,
   holesMax,
   nodeBytesMax,
+  passChunks,
 } from '../../../src/engine/format/entry-codec.ts';
 import { rawSegmentPlainBytesMax, segmentPlainBytesMax } from '../../../src/engine/format/pack.ts';
 import { nowhere } from '../../../src/engine/format/place-codec.ts';
-import { ByteWriter, emptyBytes, toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
+import { ByteReader, ByteWriter, emptyBytes, toHex, utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import {
   type ContentItem,
   type Entry,
@@ -52,6 +53,33 @@ function codeOf(work: () => unknown): string {
 }
 
 describe('an entry', () => {
+  it('tells its chunks without being decoded, where that is all it refers to', () => {
+    const told = (value: Entry): readonly (readonly [typeof place, number])[] | undefined => {
+      const bytes = encoded(value);
+      const chunks: (readonly [typeof place, number])[] = [];
+      const readers = [new ByteReader(bytes.value, 'entry'), new ByteReader(bytes.placement, 'placement')] as const;
+      return passChunks(...readers, (at, length) => chunks.push([at, length])) ? chunks : undefined;
+    };
+    const elsewhere = { ...place, pack: 900, segment: 70_000 };
+    const items = [chunk(70_000), chunk(61_072, elsewhere), zeros(2), chunk(9)];
+    expect(told(fileOf(items))).toEqual([
+      [place, 70_000],
+      [elsewhere, 61_072],
+      [place, 9],
+    ]);
+    fc.assert(
+      fc.property(entry, fc.boolean(), (any, bare) => {
+        const value: Entry = bare && any.type === 'file' ? { ...any, xattrs: [] } : any;
+        const plain = value.type === 'file' && value.content.kind === 'inline' && value.xattrs.length === 0;
+        expect(told(value)).toEqual(
+          plain
+            ? value.content.items.flatMap((each) => (each.kind === 'chunk' ? [[each.place, each.bytes]] : []))
+            : undefined,
+        );
+      }),
+    );
+  });
+
   it('is read back as it was written', () => {
     fc.assert(
       fc.property(entry, (value) => {
