@@ -25,8 +25,7 @@ is strict: a value that cannot be read, or an annotation below \`holdfast.dev/\`
 the annotation, the value and the remedy. Pods that did not opt in are never refused.
 
 A pod's annotation beats its namespace's, which beats its policy's, which beats the default of the settings, which beats the default below.
-Those marked *pod* count on a pod only. Those marked *not yet* are refused until a
-version does what they say. What came of it all is written to \`holdfast.dev/status\`.
+Those marked *pod* count on a pod only. What came of it all is written to \`holdfast.dev/status\`.
 
 Durations are \`500ms\`, \`30s\`, \`5m\`, \`2h\`, \`1d\`. Quantities are those of Kubernetes. In globs \`*\` and \`?\` stay inside a name, \`**\`
 crosses directories, and a pattern without a slash matches at any depth.
@@ -35,7 +34,7 @@ crosses directories, and a pattern without a slash matches at any depth.
 
 function row(name: string, info: AnnotationInfo<unknown>): string {
   const otherwise = info.otherwise === undefined ? '' : `\`${info.otherwise}\``;
-  const text = `${info.form}. ${info.help}${info.podOnly === true ? ' *pod*' : ''}${info.isPending === true ? ' *not yet*' : ''}`;
+  const text = `${info.form}. ${info.help}${info.podOnly === true ? ' *pod*' : ''}`;
   return `| \`${name}\` | ${text} | ${otherwise} | \`${info.example}\` |`;
 }
 

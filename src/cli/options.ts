@@ -68,6 +68,7 @@ export type OptionName =
   | 'handoff-wait'
   | 'slots'
   | 'replicas'
+  | 'when-held'
   | 'claim-wait'
   | 'size-limit'
   | 'restore-first'
@@ -176,6 +177,10 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
     help: 'pods without an identity: claim a numbered slot, seed from slot 0, refuse a second pod',
   },
   replicas: { value: 'N', help: 'with --slots claim: how many slots there are' },
+  'when-held': {
+    value: 'HOW',
+    help: 'all slots are held: take one from its holder (default), or fork it into a slot of its own',
+  },
   'claim-wait': {
     value: 'DURATION',
     help: 'wait this long for a pod that took the lineage from this one (default 5m)',

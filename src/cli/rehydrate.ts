@@ -158,13 +158,18 @@ function slotsOf(parsed: Parsed): ContainerSettings['slots'] {
   if (mode === undefined || mode === '') {
     if (parsed.given('replicas'))
       throw usage(command, '--replicas counts the slots of --slots claim, which is not given');
+    if (parsed.given('when-held')) throw usage(command, '--when-held is about --slots claim, which is not given');
     return undefined;
   }
   if (mode !== 'claim' && mode !== 'seed' && mode !== 'refuse') {
     throw usage(command, `--slots is ${JSON.stringify(mode)}, not claim, seed or refuse`);
   }
   if (mode === 'claim') parsed.required('replicas');
-  return { mode, replicas: mode === 'claim' ? parsed.number('replicas', 1, 1000, 1) : 1 };
+  const whenHeld = parsed.text('when-held') ?? 'take';
+  if (whenHeld !== 'take' && whenHeld !== 'fork') {
+    throw usage(command, `--when-held is ${JSON.stringify(whenHeld)}, not take or fork`);
+  }
+  return { mode, replicas: mode === 'claim' ? parsed.number('replicas', 1, 1000, 1) : 1, whenHeld };
 }
 
 function waitOf(parsed: Parsed, name: OptionName, otherwise: number): number {

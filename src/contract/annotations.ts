@@ -84,8 +84,6 @@ export interface AnnotationInfo<Value> {
   readonly example: string;
   /** What stands there where nobody says anything; undefined where that is nothing. */
   readonly otherwise?: string;
-  /** Nothing does yet what it says, so it is refused: nobody is to rely on it. */
-  readonly isPending?: true;
   /** Counts on a pod only: a namespace, a policy or the chart cannot say it for pods that do not. */
   readonly podOnly?: true;
   readonly help: string;
@@ -168,8 +166,8 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     parse: oneOf('take', 'fork'),
     form: '`take` or `fork`',
     example: 'fork',
-    isPending: true,
-    help: 'All slots are held, as in a surge rollout. `take`: the slot of the pod that ends first, which is fenced. `fork`: a new slot from its newest checkpoint.',
+    otherwise: 'take',
+    help: 'With `slots: claim`, all slots are held, as in a surge rollout. `take`: the slot of the pod that ends first, which is fenced. `fork`: a new slot from its newest checkpoint, and its pod goes on.',
   },
   'handoff-wait': {
     parse: duration('1s', '1h'),
@@ -378,10 +376,6 @@ export function readAnnotations(
     }
     if (found.info.podOnly === true && place !== 'pod') {
       add('counts on a pod only', `Write ${key} on the pods themselves.`);
-      continue;
-    }
-    if (found.info.isPending === true) {
-      add('does nothing in this version', 'Leave it out until a version does what it says.');
       continue;
     }
     const parsed: ParsedValue<unknown> =

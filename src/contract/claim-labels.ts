@@ -4,4 +4,6 @@ export const claimLabels = {
   restoreAt: 'holdfast.dev/restore-at',
   /** A value that had been honoured before, so that they were restored from the newest one. */
   restoreAtHonoured: 'holdfast.dev/restore-at-honoured',
+  /** Of the first CLAIM of a fork: number of the replica slot that it was made from. */
+  forkedFrom: 'holdfast.dev/forked-from',
 } as const;

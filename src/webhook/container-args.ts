@@ -52,7 +52,8 @@ function serviceArgs({ service }: WebhookSettings): readonly string[] {
 
 function slotArgs({ slot }: Lineage): readonly string[] {
   if (slot.by === 'seed') return ['--slots', 'seed'];
-  return slot.by === 'claimed' ? ['--slots', 'claim', '--replicas', String(slot.replicas)] : [];
+  if (slot.by !== 'claimed') return [];
+  return ['--slots', 'claim', '--replicas', String(slot.replicas), ...option('when-held', slot.whenHeld)];
 }
 
 function sizeLimits({ volumes }: Injection): readonly string[] {

@@ -81,7 +81,7 @@ export type LineageSlot =
   | { readonly by: 'fixed' | 'shared'; readonly slot: string }
   | { readonly by: 'node' }
   | { readonly by: 'seed' }
-  | { readonly by: 'claimed'; readonly replicas: number };
+  | { readonly by: 'claimed'; readonly replicas: number; readonly whenHeld: 'take' | 'fork' | undefined };
 
 export interface KeptVolume {
   readonly name: VolumeName;

@@ -50,7 +50,9 @@ function amongReplicas(effective: EffectiveAnnotations): LineageSlot | Refusal {
   if (mode.value === 'seed') return { by: 'seed' };
   const annotation = `${annotationPrefix}slots`;
   const replicas = effective.find('replicas');
-  if (replicas !== undefined) return { by: 'claimed', replicas: replicas.value };
+  if (replicas !== undefined) {
+    return { by: 'claimed', replicas: replicas.value, whenHeld: effective.find('when-held')?.value };
+  }
   return {
     annotation,
     value: mode.text,

@@ -21,12 +21,6 @@ const all: readonly (readonly [string, AnnotationInfo<unknown>])[] = [
 ];
 
 function problemOf(name: string, text: string): string | undefined {
-  const info = all.find(([known]) => known === name)?.[1];
-  // Those that nothing does yet are refused whatever they say; their forms are settled all the same.
-  if (info?.isPending === true) {
-    const parsed = info.parse(text);
-    return 'problem' in parsed ? parsed.problem : undefined;
-  }
   return readAnnotations({ [`${annotationPrefix}${name}`]: text }, 'pod').problems[0]?.problem;
 }
 
@@ -104,11 +98,6 @@ describe('the catalogue of annotations', () => {
     const reading = readAnnotations({ 'holdfast.dev/inject': 'true', 'holdfast.dev/rpo': '5m' }, 'elsewhere');
     expect(reading.problems).toMatchObject([{ annotation: 'holdfast.dev/inject', problem: 'counts on a pod only' }]);
     expect(reading.values.get('rpo')).toEqual({ text: '5m', value: 300_000 });
-  });
-
-  it('refuses what nothing does yet', () => {
-    const reading = readAnnotations({ 'holdfast.dev/when-held': 'fork' }, 'pod');
-    expect(reading.problems).toMatchObject([{ problem: 'does nothing in this version' }]);
   });
 
   it('leaves alone what belongs to others, and what it writes itself', () => {

@@ -132,6 +132,89 @@ describe('when all slots are held', () => {
   });
 });
 
+describe('a fork', () => {
+  const fork = (...more: readonly string[]): readonly string[] => claim(1, '--when-held', 'fork', ...more);
+
+  test('begins a slot of its own with what the held one has stored, whose holder goes on', async () => {
+    const first = await running('pod-1', 1);
+    const pod = new Pod(place, 'pod-2');
+    const { code, receipt } = await pod.rehydrate(fork('--handoff-wait', '1s'));
+    expect({ code, receipt }).toMatchObject({
+      code: 0,
+      receipt: {
+        outcome: 'restored',
+        verified: true,
+        lineage: 'team/app/1',
+        from: { lineage: 'team/app/0' },
+        handoff: { outcome: 'timeout' },
+        epoch: 1,
+      },
+    });
+    expect(pod.read('ledger')).toBe('of pod-1');
+    first.write('ledger', 'more of pod-1');
+    expect(await checkpoint(first)).toMatchObject({ slot: 3 });
+    pod.write('ledger', 'of pod-2');
+    expect(await checkpoint(pod)).toMatchObject({ slot: 2 });
+    // Each has what its own pod wrote.
+    expect(await place.run(['cat', 'ledger', '--lineage', 'team/app/0'])).toMatchObject({ stdout: 'more of pod-1' });
+    expect(await place.run(['cat', 'ledger', '--lineage', 'team/app/1'])).toMatchObject({ stdout: 'of pod-2' });
+  });
+
+  test('is what the next pod inherits, not the slot that it was made from', async () => {
+    const first = await running('pod-1', 1);
+    const second = new Pod(place, 'pod-2');
+    expect(await second.rehydrate(fork())).toMatchObject({ code: 0 });
+    second.write('ledger', 'of pod-2');
+    await checkpoint(second);
+    await checkpoint(first, '--seal');
+    await checkpoint(second, '--seal');
+    const third = new Pod(place, 'pod-3');
+    expect(await third.rehydrate(claim(1))).toMatchObject({
+      code: 0,
+      receipt: { lineage: 'team/app/1', handoff: null },
+    });
+    expect(third.read('ledger')).toBe('of pod-2');
+  });
+
+  test('whose pod is gone before it stored anything begins with the slot that it was made from once more', async () => {
+    await using server = await GoneServer.start();
+    const first = await running('pod-1', 1);
+    expect(await new Pod(place, 'pod-2').rehydrate(fork())).toMatchObject({ code: 0 });
+    first.write('ledger', 'the last of pod-1');
+    await checkpoint(first, '--seal');
+    server.pods.set('pod-2', 'gone');
+    const third = new Pod(place, 'pod-3');
+    expect(await third.rehydrate(fork('--service', server.address))).toMatchObject({
+      code: 0,
+      receipt: { outcome: 'restored', lineage: 'team/app/1', from: { lineage: 'team/app/0' } },
+    });
+    expect(third.read('ledger')).toBe('the last of pod-1');
+    third.write('ledger', 'of pod-3');
+    expect(await checkpoint(third)).toMatchObject({ consistency: 'converged' });
+  });
+
+  test('is kept by a container that runs again, with what it began with', async () => {
+    await running('pod-1', 1);
+    const pod = new Pod(place, 'pod-2');
+    expect(await pod.rehydrate(fork())).toMatchObject({ code: 0 });
+    pod.writeState('rehydrate.json', (pod.stateText('rehydrate.json') as string).replaceAll('"done"', '"started"'));
+    expect(await pod.rehydrate(fork())).toMatchObject({
+      code: 0,
+      receipt: { lineage: 'team/app/1', from: { lineage: 'team/app/0' }, epoch: 1 },
+    });
+    expect(pod.read('ledger')).toBe('of pod-1');
+  });
+
+  test('of two pods at once is one for each', async () => {
+    await running('pod-1', 1);
+    const pods = ['pod-2', 'pod-3'].map((uid) => new Pod(place, uid));
+    const ran = await Promise.all(pods.map((pod) => pod.rehydrate(fork())));
+    expect(ran.map(({ code }) => code)).toEqual([0, 0]);
+    expect(pods.map(lineageOf).sort()).toEqual(['team/app/1', 'team/app/2']);
+    expect(pods.map((pod) => pod.read('ledger'))).toEqual(['of pod-1', 'of pod-1']);
+  });
+});
+
 describe('one slot', () => {
   test('refuse: a second pod waits for the first to end, and says so', async () => {
     const first = new Pod(place, 'pod-1');
@@ -169,6 +252,8 @@ test.each([
   [['--slots', 'claim'], '--replicas'],
   [['--slots', 'some'], '--slots'],
   [['--replicas', '3'], '--replicas'],
+  [['--when-held', 'fork'], '--when-held'],
+  [['--slots', 'claim', '--replicas', '1', '--when-held', 'split'], '--when-held'],
   [['--slots', 'claim', '--replicas', '0'], '--replicas'],
 ])('%j is refused', async (args, named) => {
   const { code, stderr } = await new Pod(place, 'pod-1').rehydrate(args);

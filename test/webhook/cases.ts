@@ -492,9 +492,11 @@ export const cases: readonly Case[] = [
     review: reviewOf(podOf({ metadata: stateful(), annotations: { 'restore-at': '2026-03-01T12:00Z' } })),
   },
   {
-    name: 'refused-not-yet',
-    about: 'What nothing does yet is refused, so that nobody relies on it.',
-    review: reviewOf(podOf({ metadata: ofDeployment(), annotations: { 'when-held': 'fork' } })),
+    name: 'replicas-fork',
+    about: 'Replicas that find all slots held begin new ones.',
+    review: reviewOf(
+      podOf({ metadata: ofDeployment(), annotations: { slots: 'claim', replicas: '3', 'when-held': 'fork' } }),
+    ),
   },
   {
     name: 'refused-different-globs',

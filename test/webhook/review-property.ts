@@ -213,10 +213,7 @@ const plausiblePod = fc
             Object.fromEntries(
               [
                 ...own
-                  .filter(
-                    ([name, { isPending }]) =>
-                      isPending !== true && !['image', 'start-after', 'policy', 'store'].includes(name),
-                  )
+                  .filter(([name]) => !['image', 'start-after', 'policy', 'store'].includes(name))
                   .map(([name, { example }]) => [`holdfast.dev/${name}`, example]),
                 ...others.filter(([name]) => !name.includes('shedule')),
                 ['holdfast.dev/inject', 'true'],

@@ -31,7 +31,7 @@ export async function chooseBasis(run: RehydrateRun, { log, access }: OpenedLog,
 
 function nothingStored(run: RehydrateRun): HoldfastError {
   const { expect } = run;
-  const lineage = run.lineage;
+  const lineage = run.origin;
   return expect === undefined
     ? new HoldfastError('E_NOT_FOUND', `nothing was ever stored under ${lineage}`)
     : new HoldfastError(

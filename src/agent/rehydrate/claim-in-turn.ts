@@ -9,6 +9,7 @@ import { HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
 import { toSlot } from '../../engine/model/ids.ts';
 import type { HolderStore } from '../../engine/ports/holder-store.ts';
 import type { Basis, OpenedLog, RehydrateRun } from './rehydrate-run.ts';
+import { forkLabels } from './replica-slots.ts';
 import { sayWaiting } from './run-receipt.ts';
 import { writeVolumes } from './write-volumes.ts';
 
@@ -45,6 +46,7 @@ export async function claimInTurn(
   run.access = access;
   const holder = await run.ports.openHolder(repository.id, lineage);
   const log = new LineageLog(store, access, lineage);
+  const isFork = run.origin !== lineage;
   const startedMs = clock.monotonicMs();
   try {
     for (let round = 0; ; round++) {
@@ -62,8 +64,9 @@ export async function claimInTurn(
           used: run.used,
           ...(run.picked?.holder === undefined ? {} : { take: new Set([run.picked.holder.id]) }),
           restorePending: true,
-          labels: run.claimLabels,
-          ...(chosen && source !== undefined ? { base: source.record } : {}),
+          labels: { ...run.claimLabels, ...(isFork ? forkLabels(run.origin) : {}) },
+          // That of another log is no base here.
+          ...(chosen && source !== undefined && !isFork ? { base: source.record } : {}),
           signal,
         });
         run.epoch = writer.epoch;
@@ -113,7 +116,7 @@ export async function applyDifference(
 ): Promise<void> {
   const { store } = opened;
   const { signal } = run;
-  const log = new LineageLog(store, access, run.lineage);
+  const log = new LineageLog(store, access, run.origin);
   const newest = await newestGood(log, (await log.head({ signal })).record, { signal });
   const isNews = newest !== undefined && newest.header.slot > basis.known && basis.goesBack !== true;
   if (isNews && run.targets.length > 0) {
@@ -128,7 +131,8 @@ export async function applyDifference(
     await writeVolumes(run, opened, { source: await run.sourceOf(log, access, newest), known: slot, chosen: false });
   }
   const whole = run.survey.every(({ name }) => run.restored.has(name));
-  if (whole && run.source !== undefined) await noteRestored(holder, run.source.record.header.slot);
+  if (whole && run.source !== undefined && run.origin === run.lineage)
+    await noteRestored(holder, run.source.record.header.slot);
 }
 
 /** E_FENCED when another pod has claimed meanwhile. */

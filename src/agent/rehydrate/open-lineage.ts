@@ -34,7 +34,7 @@ async function openWithin(run: RehydrateRun, signal: AbortSignal): Promise<Opene
   await orNothing(() => pickOf(run, store, repository, signal));
   // Before the log is read: what is committed after the answer is not missed.
   await askForAnchor(run, signal);
-  const opened = await orNothing(() => openLog(store, repository, run.lineage, { signal }));
+  const opened = await orNothing(() => openLog(store, repository, run.origin, { signal }));
   if (opened === undefined) return { store, repository, access: undefined, log: undefined };
   run.access = opened.access;
   return { store, repository, ...opened };
@@ -54,9 +54,9 @@ async function orNothing<Result>(work: () => Promise<Result>): Promise<Result | 
 async function askForAnchor(run: RehydrateRun, signal: AbortSignal): Promise<void> {
   const { anchors } = run.ports;
   if (run.settings.expect !== undefined || anchors === undefined) return;
-  const look = `${run.lineage} ${run.openedMs}`;
+  const look = `${run.origin} ${run.openedMs}`;
   if (run.askedForAnchor === look) return;
-  run.expect = await anchors.find(run.lineage, { signal });
+  run.expect = await anchors.find(run.origin, { signal });
   run.askedForAnchor = look;
 }
 
@@ -73,19 +73,35 @@ async function pickOf(
   const preferred = run.marked.size > 0 || run.picked !== undefined ? run.lineage : undefined;
   const { liveness } = run.ports;
   const { replicas } = slots;
-  const picked = await pickSlot({ store, access, workload, replicas, me, preferred, liveness, signal });
-  if (picked.lineage !== run.lineage || run.picked === undefined) {
+  const { slot, fork } = await pickSlot({ store, access, workload, replicas, me, preferred, liveness, signal });
+  if (slot.lineage !== run.lineage || run.picked === undefined) {
+    const what = slots.whenHeld === 'fork' ? 'a fork is to be made of' : 'what is to be taken is';
     run.ports.onEvent({
       event: 'rehydrate.slot',
       message:
-        picked.holder === undefined
-          ? `replica slot ${picked.lineage} is free`
-          : `all ${replicas} replica slots are held; ${picked.lineage} is to be taken from ${picked.holder.name}`,
-      details: { lineage: picked.lineage, holder: picked.holder?.id ?? null },
+        slot.holder === undefined
+          ? `replica slot ${slot.lineage} is free`
+          : `all ${replicas} replica slots are held; ${what} ${slot.lineage} of ${slot.holder.name}`,
+      details: { lineage: slot.lineage, holder: slot.holder?.id ?? null },
     });
   }
-  run.picked = picked;
-  run.lineage = picked.lineage;
+  run.picked = slot;
+  run.fork = fork;
+  run.lineage = slot.lineage;
+  if (run.handoffDone) forkIfHeld(run);
+}
+
+/** Who waited in vain for a slot begins one of its own, where that was asked for: behind the numbered ones, from the newest checkpoint of the one it waited for. */
+function forkIfHeld(run: RehydrateRun): void {
+  const { picked, fork } = run;
+  if (picked?.holder === undefined || fork === undefined || run.settings.slots?.whenHeld !== 'fork') return;
+  run.ports.onEvent({
+    event: 'rehydrate.slot',
+    message: `${fork} is a fork of ${picked.lineage}, whose holder ${picked.holder.name} goes on`,
+    details: { lineage: fork, origin: picked.origin },
+  });
+  run.picked = { lineage: fork, origin: picked.origin, holder: undefined };
+  run.lineage = fork;
 }
 
 /** The log, perhaps of another replica slot, since one may get free meanwhile. */
@@ -111,6 +127,7 @@ export async function waitForHandoff(run: RehydrateRun, opened: OpenedLog): Prom
   }
   // Once: who is here after that is met by the rule for claims.
   run.handoffDone = true;
+  forkIfHeld(run);
   if (run.handoff?.outcome === 'timeout') {
     run.warn(`${run.handoff.predecessor} did not seal; its newest checkpoint is taken as it stands`);
   }

@@ -62,6 +62,8 @@ export class RehydrateRun implements AsyncDisposable {
   /** Of replica slots, the one that was picked. */
   lineage: LineageName;
   picked: PickedSlot | undefined;
+  /** The slot that a fork would begin. */
+  fork: LineageName | undefined;
   /** When the store was last asked for the log. */
   openedMs = 0;
   store: (ObjectWriter & AsyncDisposable) | undefined;
@@ -139,6 +141,11 @@ export class RehydrateRun implements AsyncDisposable {
 
   get signal(): AbortSignal {
     return this.options.signal;
+  }
+
+  /** Whose checkpoints the volumes begin with: of a fork, those of another slot. */
+  get origin(): LineageName {
+    return this.picked?.origin ?? this.lineage;
   }
 
   /** Whether this pod is to write the lineage that it begins from. */

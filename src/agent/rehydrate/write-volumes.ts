@@ -1,5 +1,5 @@
 /** Writing the volumes: whether it fits, the marker, and then the first byte. */
-import { recordIdText } from '../../engine/model/ids.ts';
+import { recordIdText, toSlot } from '../../engine/model/ids.ts';
 import { isHoldfastError } from '../../engine/model/errors.ts';
 import { FileTreeError } from '../../engine/ports/file-tree.ts';
 import { rehydrate } from '../../engine/rehydrate/rehydrate.ts';
@@ -59,6 +59,8 @@ export async function writeVolumes(
     details: { slot, ageSeconds: Math.round((run.startedAtMs - timeMs) / 1000) },
   });
   const lineage = run.lineage;
+  // A fork's own log says nothing of what another holds up to there.
+  const included = run.origin === lineage ? slot : toSlot(0);
   const restore = async (onExisting: 'refuse' | 'replace'): Promise<void> => {
     const outcome = await rehydrate(
       {
@@ -77,7 +79,7 @@ export async function writeVolumes(
           targets.map(async ({ name, path }) => ({
             volume: name,
             path,
-            marker: await ports.openMarker(repository.id, lineage, path, slot),
+            marker: await ports.openMarker(repository.id, lineage, path, included),
           })),
         ),
         first: run.settings.first,

@@ -140,7 +140,10 @@ describe('a replica slot', () => {
     const other = await Pod.start({ store, files, holder: 'pod-2', lineage: 'team/app/1', access: pod.access });
     await other.capture();
     const container = new Container(store, 'pod-4');
-    container.settings = { lineage: toLineageName('team/app'), slots: { mode: 'claim', replicas: 2 } };
+    container.settings = {
+      lineage: toLineageName('team/app'),
+      slots: { mode: 'claim', replicas: 2, whenHeld: 'take' },
+    };
     let met = 0;
     container.onCall = async (call) => {
       // It has chosen slot 0, the one with the oldest claim, and is about to restore and claim it.
