@@ -86,7 +86,7 @@ describe.concurrent('an agent that checkpoints every second', () => {
       const ended = once(writer, 'exit');
       try {
         await once(writer.stdout, 'data');
-        await using agent = place.agent(['--schedule', '1s', '--log-level', 'info']);
+        await using agent = place.agent(['--schedule', '1s', '--grace', '60s']);
         await agent.until('committed');
         const pid = agent.child.pid as number;
         const samples: Sample[] = [];

@@ -1,4 +1,5 @@
 /** Steps back behind the application: a lower priority for processors, and the disk only when nobody else wants it. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { loadLinuxCalls } from './linux-calls.ts';
 
@@ -14,6 +15,22 @@ export function beNice(): void {
   } catch {
     // Then not.
   }
+  stepBackAsSession();
   const number = process.platform === 'linux' ? ioprioSet[process.arch] : undefined;
   if (number !== undefined) loadLinuxCalls().calls?.call3(number, whoIsProcess, 0, classIdle << classShift);
+}
+
+/**
+ * Where the kernel divides processors between sessions (autogroup), niceness counts within one alone: a session of this process's own
+ * steps back as a whole. Containers have groups of their own, and there this changes nothing.
+ */
+function stepBackAsSession(): void {
+  try {
+    const [, , , session] = readFileSync('/proc/self/stat', 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    if (Number(session) === process.pid) writeFileSync('/proc/self/autogroup', String(niceness));
+  } catch {
+    // Then not.
+  }
 }
