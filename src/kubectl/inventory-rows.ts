@@ -91,7 +91,10 @@ function stateOfKept(
   if (said === undefined) return ['protected', 'the agent runs'];
   if ('error' in said) return ['failing', `the agent does not answer: ${said.error}`];
   if (said.fenced) return ['failing', 'a successor has taken the lineage: nothing of this pod is saved any more'];
-  if (!said.objective.met) return ['behind', said.problems[0]?.message ?? 'the objective is missed'];
+  if (!said.objective.met) {
+    const otherwise = said.newest === null ? 'there is no checkpoint yet' : 'the objective is missed';
+    return ['behind', said.problems[0]?.message ?? otherwise];
+  }
   if (said.phase !== 'running' && said.phase !== 'draining') return ['failing', `the agent is ${said.phase}`];
   return ['protected', said.problems[0]?.message ?? 'the objective is met'];
 }

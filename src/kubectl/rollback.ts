@@ -5,14 +5,17 @@
 import { annotationPrefix, annotations } from '../contract/annotations.ts';
 import { rehydrateContainer } from '../contract/pod-layout.ts';
 import { parseDurationMs } from '../engine/model/duration.ts';
-import { errorCatalogue, HoldfastError } from '../engine/model/errors.ts';
+import { errorCatalogue, HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { printable } from '../cli/print.ts';
 import { isObject, type JsonObject } from '../webhook/json.ts';
 import type { Cluster } from './cluster.ts';
+import { explainPod } from './explanation.ts';
 import type { KubectlHost } from './host.ts';
+import { podsOfManifest } from './manifest-pods.ts';
 import { getObject, listObjects, objectOf, textAt, valueAt } from './objects.ts';
 import { type KubectlParsed, kubectlUsage } from './options.ts';
 import { pastOf } from './pod-past.ts';
+import { settingsOf } from './webhook-settings.ts';
 import { workloadPath } from './workloads.ts';
 
 const command = 'rollback';
@@ -49,6 +52,7 @@ export async function rollback(host: KubectlHost, parsed: KubectlParsed): Promis
       `${what} was told ${to} already, and each value counts once: name another, such as the time of the checkpoint`,
     );
   }
+  await refuseWhatAdmissionWould(host, parsed, cluster, { before, what, namespace, to });
   const plan = `sets ${restoreAt}: "${to}" on ${what} in ${namespace}, and so starts its pods again from there`;
   if (!parsed.flag('yes')) {
     if (parsed.form === 'json')
@@ -72,6 +76,42 @@ export async function rollback(host: KubectlHost, parsed: KubectlParsed): Promis
   });
   if (parsed.form === 'json') host.stdout.write(`${JSON.stringify({ what, namespace, to, done: true, pods })}\n`);
   return pods.some(({ failed }) => failed) ? errorCatalogue.E_BLOCKED.exit : 0;
+}
+
+/** A template whose pods are refused would leave the workload without any. Where the settings may not be read, admission says it later. */
+async function refuseWhatAdmissionWould(
+  host: KubectlHost,
+  parsed: KubectlParsed,
+  cluster: Cluster,
+  {
+    before,
+    what,
+    namespace,
+    to,
+  }: { readonly before: JsonObject; readonly what: string; readonly namespace: string; readonly to: string },
+): Promise<void> {
+  const settings = await settingsOf(host, parsed, async () => cluster).catch((error: unknown) => {
+    if (isHoldfastError(error, 'E_CLUSTER_REFUSED')) return undefined;
+    throw error;
+  });
+  const reading = podsOfManifest(before);
+  if (settings === undefined || reading.kind !== 'pods') return;
+  for (const { pod } of reading.pods) {
+    const metadata = valueAt(pod, 'metadata');
+    const given = valueAt(metadata, 'annotations');
+    const both = { ...(isObject(given) ? given : {}), [restoreAt]: to };
+    const changed = { ...pod, metadata: { ...(isObject(metadata) ? metadata : {}), annotations: both } };
+    const { refusals } = explainPod(changed, namespace, settings);
+    const [first] = refusals;
+    if (first === undefined) continue;
+    throw new HoldfastError(
+      'E_CLUSTER_REFUSED',
+      `pods of ${what} would be refused: ${first.annotation}: ${first.reason}`,
+      {
+        remedy: `${first.remedy} Nothing was changed.`,
+      },
+    );
+  }
 }
 
 interface Followed {
@@ -119,9 +159,10 @@ async function follow(
     const found = [...said.values()];
     if (found.some(({ failed }) => failed) || isRolledOut(now, generation)) return found;
     if (clock.monotonicMs() - startedMs > timeoutMs) {
+      const failed = await failedCreations(host, cluster, namespace, now);
       throw new HoldfastError(
         'E_BLOCKED',
-        `${what} is not through after ${timeoutMs / 1000} s: ${found.length} pods have started again`,
+        `${what} is not through after ${timeoutMs / 1000} s: ${found.length} pods have started again${failed}`,
         {
           remedy: `See: kubectl rollout status ${path.split('/').slice(-2).join('/')} -n ${namespace}, and the log of the container ${rehydrateContainer}.`,
         },
@@ -129,6 +170,26 @@ async function follow(
     }
     await clock.wait(lookMs, { signal });
   }
+}
+
+/** What the controllers of a workload say of pods that they could not create; empty where they say nothing, or the caller may not know. */
+async function failedCreations(
+  { signal }: KubectlHost,
+  cluster: Cluster,
+  namespace: string,
+  workload: JsonObject,
+): Promise<string> {
+  const name = textAt(workload, 'metadata', 'name');
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/events`;
+  const events = await listObjects(cluster, path, { what: 'events', signal }).catch((error: unknown) => {
+    if (isHoldfastError(error, 'E_CLUSTER_REFUSED')) return [];
+    throw error;
+  });
+  const own = events.filter(
+    (event) => textAt(event, 'reason') === 'FailedCreate' && textAt(event, 'involvedObject', 'name').startsWith(name),
+  );
+  const last = own.at(-1);
+  return last === undefined ? '' : `; its controller says: ${textAt(last, 'message').slice(0, 600)}`;
 }
 
 function selectorOf(workload: JsonObject): string {

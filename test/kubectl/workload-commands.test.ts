@@ -33,6 +33,16 @@ function templateAnnotations(): Readonly<Record<string, string>> {
   return kube.objects.get(path)?.['spec'].template.metadata.annotations as Record<string, string>;
 }
 
+function installWebhook(settings: object): void {
+  const service = { namespace: 'holdfast', name: 'holdfast-webhook' };
+  kube.put('/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?limit=500', {
+    items: [{ webhooks: [{ name: 'inject.holdfast.dev', clientConfig: { service } }] }],
+  });
+  kube.put('/api/v1/namespaces/holdfast/configmaps/holdfast-webhook', {
+    data: { 'settings.json': JSON.stringify({ cluster: 'prod', image: 'i', ...settings }) },
+  });
+}
+
 const written = () => kube.requests.filter(({ method }) => method !== 'GET');
 
 it('offboard takes our annotations out and no others, and nothing before it is told to', async () => {
@@ -61,6 +71,26 @@ it('rollback does nothing before it is told to, and refuses a checkpoint that is
   const asked = await run('rollback', 'sts/web', '--to', '2026-03-01T12:00Z');
   expect(asked).toMatchObject({ code: 0, stdout: expect.stringContaining('With --yes it is done') });
   expect(written()).toEqual([]);
+});
+
+it('rollback changes nothing where its pods would be refused', async () => {
+  installWebhook({ stores: { default: { address: 's3://bucket', namespaces: ['team-b'] } } });
+  const { code, stderr } = await run('rollback', 'sts/web', '--to', '2026-03-01T12:00Z', '--yes');
+  expect(code).toBe(35);
+  expect(stderr).toContain('would be refused: holdfast.dev/store: the store is not for the namespace team-a');
+  expect(written()).toEqual([]);
+});
+
+it('rollback says why no pod came', async () => {
+  kube.put('/api/v1/namespaces/team-a/pods?limit=500&labelSelector=app%3Dweb', { items: [] });
+  kube.put('/api/v1/namespaces/team-a/events?limit=500', {
+    items: [{ reason: 'FailedCreate', involvedObject: { name: 'web' }, message: 'exceeded quota' }],
+  });
+  const object = kube.objects.get(path) as { metadata: { generation: number } };
+  object.metadata.generation = 9;
+  const { code, stderr } = await run('rollback', 'sts/web', '--to', 'abcdef', '--yes', '--timeout', '1s');
+  expect(code).toBe(33);
+  expect(stderr).toContain('its controller says: exceeded quota');
 });
 
 it('rollback sets the annotation, follows the pods that were made with it, and shows their receipts', async () => {
