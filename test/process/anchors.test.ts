@@ -78,6 +78,7 @@ test('a store that hides what an agent has reported is no first boot, until it s
   renameSync(place.work.at('store', 'v1', 'l'), place.work.at('hidden'));
   const blocked = await rehydrate(pod(2), ['--on-missing', 'block:1s']);
   expect(blocked).toMatchObject({ code: 33, receipt: { policy: { answer: 'missing' } } });
+  expect(blocked.error?.remedy).toContain('take its anchor away');
   // It has left its receipt there.
   rmSync(place.work.at('store', 'v1', 'l'), { recursive: true });
   renameSync(place.work.at('hidden'), place.work.at('store', 'v1', 'l'));
@@ -87,6 +88,7 @@ test('a store that hides what an agent has reported is no first boot, until it s
   renameSync(newest, place.work.at('hidden'));
   const older = await rehydrate(pod(3), ['--on-missing', 'block:1s']);
   expect(older).toMatchObject({ code: 33, receipt: { policy: { answer: 'missing' } } });
+  expect(older.error?.remedy).toContain('take its anchor away');
   renameSync(place.work.at('hidden'), newest);
 
   const next = pod(4);

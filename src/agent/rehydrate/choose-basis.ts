@@ -2,7 +2,7 @@
 import type { LogRecord } from '../../engine/format/record.ts';
 import { readEpochs } from '../../engine/lineage/epochs.ts';
 import type { LineageLog } from '../../engine/lineage/log.ts';
-import { resolveCheckpoint } from '../../engine/lineage/resolve.ts';
+import { anchorRemedy, resolveCheckpoint } from '../../engine/lineage/resolve.ts';
 import { HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
 import { recordIdText, toSlot } from '../../engine/model/ids.ts';
 import type { Basis, OpenedLog, Plan, RehydrateRun } from './rehydrate-run.ts';
@@ -37,6 +37,7 @@ function nothingStored(run: RehydrateRun): HoldfastError {
     : new HoldfastError(
         'E_EXPECTED_MISSING',
         `${lineage}: record ${expect.slot} was committed, the store shows nothing`,
+        { remedy: anchorRemedy },
       );
 }
 

@@ -127,6 +127,10 @@ function checkpointOnly(log: LineageLog, record: LogRecord): LogRecord {
   throw new HoldfastError('E_NOT_FOUND', `record ${slot} of ${log.lineage} is a ${kind}, not a CHECKPOINT`);
 }
 
+/** What to do about a store that shows less than is known outside of it. */
+export const anchorRemedy: string =
+  'The store has lost what was stored, or hides it: bring it back. Where it was set back, or the lineage deleted, on purpose, take its anchor away: docs/kubernetes.md, "Anchors".';
+
 /** E_EXPECTED_MISSING when the store shows less than, or something else than, what is known outside of it. */
 export async function checkAnchor(
   log: LineageLog,
@@ -136,6 +140,7 @@ export async function checkAnchor(
   const missing = (why: string): HoldfastError =>
     new HoldfastError('E_EXPECTED_MISSING', `${log.lineage}: ${why}`, {
       details: { lineage: log.lineage, slot: expect.slot, digest: toHex(expect.digest) },
+      remedy: anchorRemedy,
     });
   const { record } = await log.head(options);
   if (record === undefined || record.header.slot < expect.slot) {
