@@ -113,11 +113,15 @@ async function copyInPieces(parts: CopyParts, pack: ListedPack, prover: PackProv
     const end = await source.getRange(key, footerStart, entry.footerBytes, options);
     return { footer: end, pieces: piecesOf(pack, prover, end, parts.codec) };
   });
+  const longest = pieces.reduce((most, { length }) => Math.max(most, length), 0);
+  // One is read into while the other is sent. Memory of its own for each piece has the collector mark everything every few of them.
+  const memory = [new Uint8Array(longest), new Uint8Array(pieces.length > 1 ? longest : 0)] as const;
   const read = (at: number): Promise<Uint8Array> | undefined => {
     const piece = pieces[at];
     if (piece === undefined) return undefined;
     const reading = fromSource(pack, async () => {
-      const bytes = await source.getRange(key, piece.start, piece.length, options);
+      const into = (memory[at % 2] as Uint8Array).subarray(0, piece.length);
+      const bytes = await source.getRange(key, piece.start, piece.length, { ...options, into });
       if (at === 0) checkStart(entry, prover, bytes, footer);
       piece.check(bytes);
       return bytes;

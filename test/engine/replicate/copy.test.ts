@@ -6,7 +6,7 @@ import { claimLineage } from '../../../src/engine/lineage/claim.ts';
 import { createRepository } from '../../../src/engine/lineage/repository.ts';
 import { utf8Bytes } from '../../../src/engine/model/bytes.ts';
 import { toHolderId, toSlot } from '../../../src/engine/model/ids.ts';
-import type { ObjectWriter } from '../../../src/engine/ports/object-store.ts';
+import type { ObjectWriter, RangeOptions } from '../../../src/engine/ports/object-store.ts';
 import { ManualClock, seededRandom } from '../../support/capture-fixture.ts';
 import { Faults, FaultyReader, FaultyWriter, type PendingEffect } from '../../support/faulty-store.ts';
 import { MemoryHolder } from '../lineage/fixture.ts';
@@ -51,6 +51,37 @@ describe('a copy', () => {
       expect(await origin.restoredRoot(target)).toBe(await origin.root());
     },
   );
+
+  it('reads the pieces of a large pack into the same memory in turn, and sends each before that', async () => {
+    const origin = await Origin.start({ largeBytes: 17_000_000 });
+    const used = new Set<ArrayBufferLike>();
+    let pieces = 0;
+    class InPlace extends ObservedReader {
+      override async getRange(
+        key: string,
+        start: number,
+        length: number,
+        options: RangeOptions = {},
+      ): Promise<Uint8Array> {
+        const { into } = options;
+        // It is written bit by bit, as from a network.
+        into?.fill(0);
+        await new Promise((resolve) => setImmediate(resolve));
+        const bytes = await super.getRange(key, start, length, options);
+        if (into === undefined) return bytes;
+        pieces += 1;
+        used.add(into.buffer);
+        into.set(bytes);
+        return into;
+      }
+    }
+    const target = new MemoryStore();
+    const copy = await copyOnce(new InPlace(origin.store, new StoreTraffic()), target, { keyRing: origin.keyRing });
+    expect(onlyOf(copy).error).toBeUndefined();
+    expect(contentsOf(target)).toEqual(contentsOf(origin.store));
+    expect(pieces).toBeGreaterThan(3);
+    expect(used.size).toBe(2);
+  });
 
   it('copies nothing twice, and takes up what is new', async () => {
     const origin = await Origin.start();
