@@ -414,7 +414,7 @@ Exit code 3: sealed, but something was not saved; 15: a successor has the lineag
     usage: ['--state-dir DIR'],
     summary: 'show what the agent knows: the newest durable checkpoint, what is unsaved, what is wrong',
     details: `Asks the agent. Where none runs any more, shows what it knew last, with \`live\` false.`,
-    options: ['state-dir', 'output'],
+    options: ['state-dir', 'running', 'output'],
     examples: ['holdfast status --state-dir /run/holdfast --output json'],
     load: async () => (await import('./status.ts')).status,
   },

@@ -97,6 +97,7 @@ export type OptionName =
   | 'tls-validity'
   | 'webhook-configuration'
   | 'listen'
+  | 'running'
   | 'drain'
   | 'pod-service'
   | 'namespace-defaults'
@@ -232,6 +233,7 @@ export const options: Readonly<Record<OptionName, OptionInfo>> = {
     value: 'NAME',
     help: 'with --tls-secret: the MutatingWebhookConfiguration that is to trust the certificate',
   },
+  running: { help: 'status: only whether the agent has its lineage; else exit code 33. For a startup probe' },
   listen: { value: 'HOST:PORT', help: 'address to listen on (default 0.0.0.0:10250)' },
   drain: { value: 'DURATION', help: 'go on answering for this long after the signal to end (default 5s)' },
   'pod-service': {

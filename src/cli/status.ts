@@ -1,6 +1,12 @@
 /** `holdfast status`: what the agent knows, from itself or from what it left. */
 import { join } from 'node:path';
-import { type AgentStatus, agentRoutes, agentSocketName, agentStatusName } from '../contract/agent-api.ts';
+import {
+  type AgentPhase,
+  type AgentStatus,
+  agentRoutes,
+  agentSocketName,
+  agentStatusName,
+} from '../contract/agent-api.ts';
 import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import type { Host } from './host.ts';
 import type { Parsed } from './options.ts';
@@ -17,10 +23,27 @@ export async function status(host: Host, parsed: Parsed): Promise<number> {
   noArguments('status', parsed);
   const form = formOf('status', parsed);
   const directory = stateDirectoryOf(host, parsed);
+  if (parsed.flag('running')) {
+    await needRunning(host, directory);
+    return 0;
+  }
   const { found, live } = await statusOf(host, directory);
   if (form === 'json') host.stdout.write(`${JSON.stringify({ live, ...found })}\n`);
   else print(host, found, live);
   return 0;
+}
+
+/** Of an agent that keeps a volume, or would if it was not told to pause. */
+const holding: readonly AgentPhase[] = ['running', 'paused', 'draining', 'ending'];
+
+/** E_BLOCKED while the agent has no lineage. Asks for the metrics, which cost nothing: the status is a look at the volumes. */
+async function needRunning(host: Host, directory: string): Promise<void> {
+  const { body } = await host.askAgent(join(directory, agentSocketName), agentRoutes.metrics, { waitMs });
+  const phase = /^holdfast_phase\{phase="([a-z]+)"\} 1$/m.exec(body)?.[1];
+  if (holding.some((each) => each === phase)) return;
+  throw new HoldfastError('E_BLOCKED', `the agent is ${phase ?? 'in no phase'}`, {
+    remedy: 'See why: holdfast status, and the log of the agent.',
+  });
 }
 
 async function statusOf(

@@ -64,6 +64,7 @@ export interface AnnotationValues {
   readonly 'log-level': 'debug' | 'info' | 'warn' | 'error';
   readonly 'grace-at-least': number;
   readonly 'safe-to-evict': boolean;
+  readonly 'wait-for-agent': boolean;
   readonly 'start-after': readonly string[];
 }
 
@@ -292,6 +293,13 @@ export const annotations: { readonly [Name in AnnotationName]: AnnotationInfo<An
     example: 'true',
     otherwise: 'false',
     help: 'Adds the kept volumes, and that of the injected containers, to `cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes`, so that the autoscaler may remove the node.',
+  },
+  'wait-for-agent': {
+    parse: boolean,
+    form: '`true` or `false`',
+    example: 'true',
+    otherwise: 'false',
+    help: 'Whether the application starts only when the agent has its lineage. Without it the application starts beside an agent that is broken, and is not protected; with it, it does not start at all.',
   },
   'start-after': {
     parse: names,

@@ -110,3 +110,6 @@ function agentGraceSeconds(graceSeconds: number): number {
 }
 
 export const notifyCommand: readonly string[] = ['holdfast', 'notify', '--state-dir', stateDirectory];
+
+/** Of the startup probe of who waits for the agent. */
+export const runningCommand: readonly string[] = ['holdfast', 'status', '--running', '--state-dir', stateDirectory];

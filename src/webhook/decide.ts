@@ -175,6 +175,7 @@ function decideOnPod(given: Pod, { name: namespace, annotations }: PodNamespace,
       graceSeconds,
       raisesGrace: graceSeconds > pod.graceSeconds,
       safeToEvict: effective.find('safe-to-evict')?.value === true,
+      waitsForAgent: effective.find('wait-for-agent')?.value === true,
       startAfter: [...knownMeshContainers, ...settings.startAfter, ...(startAfter?.value ?? [])],
       defaultContainer:
         pod.annotations['kubectl.kubernetes.io/default-container'] === undefined ? pod.containers[0]?.name : undefined,

@@ -56,6 +56,8 @@ export interface Injection {
   /** The pod's own is raised to `graceSeconds`. */
   readonly raisesGrace: boolean;
   readonly safeToEvict: boolean;
+  /** The application starts only when the agent runs. */
+  readonly waitsForAgent: boolean;
   /** Init containers that are to run before, those of meshes among them. */
   readonly startAfter: readonly string[];
   /** Container that `kubectl logs` picks; undefined where the pod says it. */

@@ -16,7 +16,7 @@ import {
   stateDirectory,
   volumePath,
 } from '../contract/pod-layout.ts';
-import { agentArgs, notifyCommand, rehydrateArgs, runtimeVariables } from './container-args.ts';
+import { agentArgs, notifyCommand, rehydrateArgs, runningCommand, runtimeVariables } from './container-args.ts';
 import type { ContainerResources, Injection } from './decision.ts';
 import { isList, isObject, type Json, type JsonObject, member } from './json.ts';
 import { type PatchOperation, pointer, setItems, setMember } from './json-patch.ts';
@@ -152,6 +152,14 @@ function rehydrateOf(injection: Injection, settings: WebhookSettings): JsonObjec
   };
 }
 
+/** For ten minutes; then the kubelet starts the agent anew, and the application goes on waiting. */
+const startupProbe: JsonObject = {
+  exec: { command: runningCommand },
+  periodSeconds: 2,
+  timeoutSeconds: 10,
+  failureThreshold: 300,
+};
+
 function agentOf(injection: Injection, settings: WebhookSettings): JsonObject {
   return {
     name: agentContainer,
@@ -164,6 +172,7 @@ function agentOf(injection: Injection, settings: WebhookSettings): JsonObject {
       : { ports: [{ name: metricsPortName, containerPort: settings.metricsPort, protocol: 'TCP' }] }),
     resources: resourcesOf(injection.resources.agent),
     lifecycle: { preStop: { exec: { command: notifyCommand } } },
+    ...(injection.waitsForAgent ? { startupProbe } : {}),
   };
 }
 

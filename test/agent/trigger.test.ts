@@ -27,6 +27,21 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+test('status --running says whether the agent has its lineage, for who waits for it', async () => {
+  using place = await AgentPlace.make();
+  const running = ['status', '--running', '--state-dir', place.stateOf('pod-1')];
+  expect(await place.work.error(running)).toMatchObject({ code: 'E_STATE_DIR' });
+  await using agent = place.agent([]);
+  await agent.until('claimed');
+  // What is claimed is said a moment before the phase is another.
+  await expect.poll(async () => (await place.work.run(running)).code).toBe(0);
+  // One whose store is not there has none.
+  await using waiting = place.agent(['--store', `file:${place.work.at('nowhere')}`], { pod: 'pod-2' });
+  await waiting.until('store-waiting');
+  const error = await place.work.error(['status', '--running', '--state-dir', place.stateOf('pod-2')]);
+  expect(error).toMatchObject({ code: 'E_BLOCKED', message: 'the agent is starting' });
+});
+
 test('trigger has an agent take a checkpoint before its time, and says when there was nothing to do', async () => {
   using place = await AgentPlace.make();
   await using agent = place.agent(['--schedule', '1h']);

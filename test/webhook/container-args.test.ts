@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { commands } from '../../src/cli/commands.ts';
 import { parseOptions, type Parsed } from '../../src/cli/options.ts';
 import { decide } from '../../src/webhook/decide.ts';
-import { agentArgs, notifyCommand, rehydrateArgs } from '../../src/webhook/container-args.ts';
+import { agentArgs, notifyCommand, rehydrateArgs, runningCommand } from '../../src/webhook/container-args.ts';
 import { readReview } from '../../src/webhook/admission-review.ts';
 import { toLineageName } from '../../src/engine/model/ids.ts';
 import { agentContainer, metricsPortName } from '../../src/contract/pod-layout.ts';
@@ -55,6 +55,24 @@ it('an agent counts on less than the grace period, and on a second at the least'
     return parsed('agent', agentArgs({ ...injection, graceSeconds }, settings)).required('grace');
   };
   expect([0, 1, 2, 10, 30, 600].map(graceOf)).toEqual(['1s', '1s', '1s', '8s', '25s', '595s']);
+});
+
+it('the application waits for the agent where somebody says so, by a command that there is', () => {
+  const settings = settingsOf();
+  const probeOf = (annotations: Readonly<Record<string, string>>): JsonObject | undefined => {
+    const pod = podOf({ annotations });
+    const decision = decide(requestOf(pod), settings);
+    if (decision.kind !== 'inject') throw new Error('not injected');
+    const after = patched(pod, render(pod, decision.injection, settings, [])) as unknown as {
+      readonly spec: { readonly initContainers: readonly { readonly startupProbe?: JsonObject }[] };
+    };
+    return after.spec.initContainers[1]?.startupProbe;
+  };
+  expect(probeOf({})).toBeUndefined();
+  expect(probeOf({ 'wait-for-agent': 'true' })).toMatchObject({ exec: { command: runningCommand } });
+  const [program, name, ...args] = runningCommand as [string, string, ...string[]];
+  expect(program).toBe('holdfast');
+  expect(parsed(name, args).flag('running')).toBe(true);
 });
 
 it('an agent gives its metrics where the settings say so, but not in the network of its node', () => {
