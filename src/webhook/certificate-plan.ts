@@ -51,7 +51,9 @@ export function planCertificates(
   const leftMs = (each: Validity | undefined): number =>
     each === undefined || nowMs < each.validFromMs ? 0 : each.validUntilMs - nowMs;
   if (leftMs(authority) <= 0) return leftMs(next) > 0 ? 'promote' : 'make';
-  if (leftMs(server) <= validityMs * renewalShare) return 'renew';
+  // Also one that lives longer than is wanted now: somebody has chosen a shorter time. Clocks of replicas differ by less than an hour.
+  const serverLeftMs = leftMs(server);
+  if (serverLeftMs <= validityMs * renewalShare || serverLeftMs > validityMs + backdatedMs) return 'renew';
   if (leftMs(authority) > validityMs * authorityRenewalTimes) return 'keep';
   if (next === undefined || leftMs(next) <= 0) return 'prepare';
   return nowMs - (next.validFromMs + backdatedMs) >= settlingMs(validityMs) ? 'promote' : 'keep';

@@ -23,6 +23,8 @@ it.each<readonly [string, number, { authority?: Days; next?: Days; server?: Days
   ['more than a third left', 59, { authority: decade, server: [0, 90] }, 'keep'],
   ['a third left', 60, { authority: decade, server: [0, 90] }, 'renew'],
   ['an expired one', 100, { authority: decade, server: [0, 90] }, 'renew'],
+  ['one that lives longer than is wanted now', 0, { authority: decade, server: [0, 91] }, 'renew'],
+  ['one of a replica whose clock is ahead', 0, { authority: decade, server: [0, 90.04] }, 'keep'],
   ['none to serve with', 0, { authority: decade }, 'renew'],
   ['an authority with a year left', 3240, { authority: decade, server: [3239, 3329] }, 'prepare'],
   ['a next authority of today', 3240, { authority: decade, next: [3240, 6840], server: [3239, 3329] }, 'keep'],
