@@ -5,7 +5,7 @@ export interface KubeApi {
    * comes, E_ABORTED when the signal fires.
    */
   request(
-    method: 'GET' | 'POST' | 'PUT' | 'PATCH',
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
     path: string,
     options?: { readonly body?: unknown; readonly contentType?: string; readonly signal?: AbortSignal },
   ): Promise<KubeAnswer>;

@@ -88,13 +88,14 @@ export async function startWebhook(parts: WebhookParts, options: WebhookOptions)
     { certificate, settingsText, serviceCa, metrics, log, ...options },
     ended.signal,
   );
+  const tidying = state.service?.tidy(ended.signal);
   return {
     port,
     async close() {
       state.isReady = false;
       log.info({ event: 'draining', seconds: options.drainMs / 1000 }, 'told to end');
       ended.abort();
-      await looking;
+      await Promise.all([looking, tidying]);
       await parts.clock.wait(options.drainMs);
       await app.close();
       log.info({ event: 'ended' }, 'ended');
@@ -105,6 +106,7 @@ export async function startWebhook(parts: WebhookParts, options: WebhookOptions)
 interface ServerState {
   settings: WebhookSettings;
   isReady: boolean;
+  service?: PodService;
 }
 
 export type Log = pino.Logger;
@@ -175,7 +177,7 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log, cluste
   );
 
   if (cluster?.anchorNamespace !== undefined) {
-    const service = new PodService({
+    state.service = new PodService({
       api: cluster.api,
       clock,
       namespace: cluster.anchorNamespace,
@@ -187,8 +189,13 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log, cluste
         metrics.asked(told);
         logQuestion(log, told);
       },
+      onSwept: (count, error) => {
+        if (error !== undefined)
+          log.warn({ event: 'not-swept', code: error.code, remedy: error.remedy }, error.message);
+        else log.debug({ event: 'swept', count }, 'anchors of Jobs that are over');
+      },
     });
-    service.serve(app);
+    state.service.serve(app);
   }
 
   app.setNotFoundHandler((_, reply) => reply.code(404).type('text/plain').send('not found\n'));

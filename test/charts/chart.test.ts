@@ -102,7 +102,7 @@ it('a webhook that keeps its certificate and answers pods may do that, and nothi
   const documents = documentsOf('least');
   expect(documents.get('Role holdfast-webhook')?.['rules']).toEqual([
     { apiGroups: [''], resources: ['secrets'], resourceNames: ['holdfast-webhook-tls'], verbs: ['get', 'update'] },
-    { apiGroups: [''], resources: ['configmaps'], verbs: ['get', 'create', 'update'] },
+    { apiGroups: [''], resources: ['configmaps'], verbs: ['get', 'list', 'create', 'update', 'delete'] },
   ]);
   expect(documents.get('ClusterRole holdfast-holdfast-webhook')?.['rules']).toEqual([
     {

@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadAll } from 'js-yaml';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/edge/host/system-clock.ts';
 import { systemRandom } from '../../src/edge/host/system-random.ts';
 import { type AnchorService, openAnchorService } from '../../src/edge/kube/anchor-service.ts';
+import { InClusterApi, inClusterPlaces } from '../../src/edge/kube/in-cluster-api.ts';
 import { openGoneService } from '../../src/edge/kube/gone-service.ts';
 import { type Anchor, parseAnchor } from '../../src/engine/model/anchor.ts';
 import { toHolderId, toLineageName } from '../../src/engine/model/ids.ts';
+import { AnchorStore } from '../../src/webhook/service/anchor-store.ts';
 import type { JsonObject } from '../cli/run-cli.ts';
 import type { Response } from '../webhook/golden.ts';
 import { podOf, reviewOf, someSettings } from '../webhook/pods.ts';
@@ -192,6 +195,21 @@ describe.runIf(isInstalled('kubernetes') && isInstalled('debian'))('on an API se
     await removePod('team-a', 'db-0');
   });
 
+  test('anchors of Jobs go a week after their last report, and no others', async () => {
+    const [job, other] = [toLineageName('prod/team-a/job/report-1/0'), toLineageName('prod/team-a/statefulset/old/0')];
+    using kube = new InClusterApi(inClusterPlaces(await api.environmentOf('holdfast', 'holdfast-webhook')));
+    const at = (days: number): AnchorStore => {
+      const clock = { ...systemClock, nowMs: () => systemClock.nowMs() + days * 86_400_000 };
+      return new AnchorStore({ api: kube, clock, namespace: 'holdfast' });
+    };
+    for (const each of [job, other]) {
+      await at(0).report({ lineage: each, anchor: anchorAt(3), namespace: 'team-a', podName: 'x' });
+    }
+    expect(await at(6.9).sweep()).toBe(0);
+    expect(await at(7.1).sweep()).toBe(1);
+    expect([await at(0).find(job), (await at(0).find(other))?.slot]).toEqual([undefined, 3]);
+  });
+
   test('the rights of the chart are enough, and no more', async () => {
     const may = async (method: string, path: string, body?: object): Promise<boolean> =>
       (await api.request(method, path, body, rights)).status !== 403;
@@ -202,7 +220,7 @@ describe.runIf(isInstalled('kubernetes') && isInstalled('debian'))('on an API se
       ['GET', '/api/v1/namespaces/team-a/configmaps/any'],
       ['GET', '/api/v1/pods'],
       ['DELETE', '/api/v1/namespaces/team-a/pods/any'],
-      ['DELETE', '/api/v1/namespaces/holdfast/configmaps/any'],
+      ['DELETE', '/api/v1/namespaces/team-a/configmaps/any'],
       ['GET', '/api/v1/namespaces'],
     ] as const) {
       expect(await may(method, path), `${method} ${path}`).toBe(false);

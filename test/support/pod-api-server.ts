@@ -119,6 +119,8 @@ export class PodApiServer implements AsyncDisposable {
 
   #answer({ method, path }: Asked, body: JsonObject): { readonly status: number; readonly object: object } {
     if (method === 'POST' && path === '/apis/authentication.k8s.io/v1/tokenreviews') return this.#review(body);
+    const [bare = '', query] = path.split('?');
+    if (query !== undefined) return this.#list(bare, query);
     const match = /^\/api\/v1\/namespaces\/([a-z0-9-]+)(?:\/(pods|configmaps)(?:\/([a-z0-9.-]+))?)?$/.exec(path);
     const [, namespace = '', resource, name = ''] = match ?? [];
     if (match === null) return notFound('paths', path);
@@ -160,6 +162,21 @@ export class PodApiServer implements AsyncDisposable {
     };
   }
 
+  /** Of ConfigMaps with a label, two a page. */
+  #list(path: string, query: string): { readonly status: number; readonly object: object } {
+    const namespace = /^\/api\/v1\/namespaces\/([a-z0-9-]+)\/configmaps$/.exec(path)?.[1];
+    const given = new URLSearchParams(query);
+    const label = given.get('labelSelector') ?? '';
+    const all = [...this.configMaps]
+      .filter(([key, { metadata }]) => key.startsWith(`${namespace}/`) && label in (metadata.labels ?? {}))
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    // From behind a name: what is deleted meanwhile moves nothing.
+    const rest = all.filter(([key]) => key > (given.get('continue') ?? ''));
+    const page = rest.slice(0, 2);
+    const next = rest.length > 2 ? { continue: page.at(-1)?.[0] } : {};
+    return { status: 200, object: { metadata: next, items: page.map(([, each]) => each) } };
+  }
+
   #configMap(
     method: string,
     namespace: string,
@@ -175,6 +192,13 @@ export class PodApiServer implements AsyncDisposable {
     if (method === 'GET') return { status: 200, object: kept as ConfigMap };
     if (method === 'PUT' && given.metadata.resourceVersion !== kept?.metadata.resourceVersion) {
       return { status: 409, object: { reason: 'Conflict' } };
+    }
+    if (method === 'DELETE') {
+      const { preconditions } = given as unknown as { preconditions?: { resourceVersion?: string } };
+      const current = this.configMaps.get(key)?.metadata.resourceVersion;
+      if (preconditions?.resourceVersion !== current) return { status: 409, object: {} };
+      this.configMaps.delete(key);
+      return { status: 200, object: {} };
     }
     const object = { ...given, metadata: { ...given.metadata, resourceVersion: String(++this.#versions) } };
     this.configMaps.set(key, object);

@@ -51,7 +51,7 @@ export class InClusterApi implements Disposable {
 
   /** Any status is an answer. E_CLUSTER_UNREACHABLE where none comes, E_ABORTED when the signal fires. */
   async request(
-    method: 'GET' | 'POST' | 'PUT' | 'PATCH',
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
     path: string,
     { body, contentType = 'application/json', signal }: ApiRequestOptions = {},
   ): Promise<{ readonly status: number; readonly object: unknown }> {

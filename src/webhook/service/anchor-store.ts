@@ -3,7 +3,8 @@
  * works in those can change one.
  *
  * Invariant: the slot of an anchor never falls, and with it its digest never changes, however many replicas write: each write names the
- * resourceVersion that it has seen. Only a person takes one away, by deleting its ConfigMap (docs/kubernetes.md, "Anchors").
+ * resourceVersion that it has seen. Only a person takes one away, by deleting its ConfigMap (docs/kubernetes.md, "Anchors"); but for those of
+ * Jobs, whose names do not come back.
  */
 import { hash } from 'node:crypto';
 import { type Anchor, parseAnchor, printAnchor } from '../../engine/model/anchor.ts';
@@ -46,6 +47,9 @@ interface Waiting {
 }
 
 const roundsMax = 6;
+/** A Job that is retried for longer reports in between. */
+const jobKeptMs = 7 * 86_400_000;
+const pageSize = 250;
 /** Lineages whose last write is remembered, so that the next one needs no read. */
 const rememberedMax = 4096;
 
@@ -84,6 +88,35 @@ export class AnchorStore {
       kept = await this.#read(lineage, options);
     }
     throw new HoldfastError('E_CLUSTER_UNREACHABLE', `the anchor of ${lineage} is being written by others`);
+  }
+
+  /**
+   * Takes away the anchors of Jobs of which nobody has reported for a week: each Job is a workload of its own, and a CronJob would leave
+   * one each minute. How many. E_CLUSTER_UNREACHABLE, E_CLUSTER_REFUSED, E_ABORTED.
+   */
+  async sweep(options: Waiting = {}): Promise<number> {
+    const { api, clock, namespace } = this.#parts;
+    const oldestMs = clock.nowMs() - jobKeptMs;
+    let swept = 0;
+    let more = '';
+    do {
+      const query = `labelSelector=${encodeURIComponent(anchorLabel)}&limit=${pageSize}${more}`;
+      const answer = await api.request('GET', `${this.#path}?${query}`, options);
+      if (answer.status !== 200) throw refused(answer, 'list configmaps', namespace);
+      const { items, next } = pageIn(answer.object);
+      for (const { name, resourceVersion, data } of items) {
+        if (!isOfJob(data['lineage'] ?? '') || !(Date.parse(data['reportedAt'] ?? '') < oldestMs)) continue;
+        // As it was when it was read: a report that came since keeps it.
+        const body = { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { resourceVersion } };
+        const { status } = await api.request('DELETE', `${this.#path}/${encodeURIComponent(name)}`, {
+          ...options,
+          body,
+        });
+        if (status === 200) swept++;
+      }
+      more = next === undefined ? '' : `&continue=${encodeURIComponent(next)}`;
+    } while (more !== '');
+    return swept;
   }
 
   #remember(lineage: LineageName, kept: Kept): void {
@@ -138,6 +171,38 @@ export class AnchorStore {
       },
     };
   }
+}
+
+interface AnchorPage {
+  readonly items: readonly {
+    readonly name: string;
+    readonly resourceVersion: string;
+    readonly data: Readonly<Record<string, string>>;
+  }[];
+  readonly next: string | undefined;
+}
+
+function pageIn(object: unknown): AnchorPage {
+  try {
+    const page = new JsonReader(object as Json, '');
+    const items = page.objects('items').map((item) => {
+      const metadata = item.object('metadata');
+      return {
+        name: metadata?.requiredText('name') ?? '',
+        resourceVersion: metadata?.requiredText('resourceVersion') ?? '',
+        data: item.textMap('data'),
+      };
+    });
+    return { items, next: page.object('metadata')?.text('continue') || undefined };
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    throw new HoldfastError('E_CLUSTER_UNREACHABLE', `the API server answers no list of ConfigMaps: ${error.message}`);
+  }
+}
+
+/** `CLUSTER/NAMESPACE/job/NAME/INDEX`. */
+function isOfJob(lineage: string): boolean {
+  return lineage.split('/')[2] === 'job';
 }
 
 /** Its value is the namespace of the lineage. */

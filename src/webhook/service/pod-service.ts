@@ -33,6 +33,8 @@ export interface PodServiceParts {
   readonly settings: () => { readonly cluster: string; readonly audience: string };
   /** Told of each question; `trouble` where somebody has to look. */
   readonly onAnswer: (told: ToldAnswer) => void;
+  /** Told of each sweep: how many anchors of Jobs are gone, or why not. */
+  readonly onSwept: (count: number, error: HoldfastError | undefined) => void;
 }
 
 export type PodQuestion = 'gone' | 'anchor-find' | 'anchor-report';
@@ -55,6 +57,7 @@ export interface ToldAnswer {
 const bodyBytesMax = 4096;
 /** Those who ask give up after 5 s. */
 const answerMsMax = 4500;
+const sweepMs = 3_600_000;
 /** More than that wait for the API server only when it is in trouble, and more of them would not help it. */
 const underWayMax = 128;
 /** Pods that were found to write a lineage; a pod's UID and status stand for good. */
@@ -81,6 +84,24 @@ export class PodService {
   constructor(parts: PodServiceParts) {
     this.#parts = parts;
     this.#anchors = new AnchorStore(parts);
+  }
+
+  /** Sweeps the anchors of Jobs from time to time, until the signal fires. Whatever keeps it from that, the next time comes. */
+  async tidy(signal: AbortSignal): Promise<void> {
+    const { clock, onSwept } = this.#parts;
+    try {
+      for (;;) {
+        await clock.wait(sweepMs, { signal });
+        try {
+          onSwept(await this.#anchors.sweep({ signal }), undefined);
+        } catch (error) {
+          if (!isHoldfastError(error, 'E_CLUSTER_UNREACHABLE', 'E_CLUSTER_REFUSED')) throw error;
+          onSwept(0, error);
+        }
+      }
+    } catch (error) {
+      if (!isHoldfastError(error, 'E_ABORTED')) throw error;
+    }
   }
 
   /** Adds the three paths. */

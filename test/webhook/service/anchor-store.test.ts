@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/edge/host/system-clock.ts';
 import { InClusterApi, inClusterPlaces } from '../../../src/edge/kube/in-cluster-api.ts';
 import { type Anchor, parseAnchor, printAnchor } from '../../../src/engine/model/anchor.ts';
-import { toLineageName } from '../../../src/engine/model/ids.ts';
+import { type LineageName, toLineageName } from '../../../src/engine/model/ids.ts';
 import { anchorName, AnchorStore, type ReportOutcome } from '../../../src/webhook/service/anchor-store.ts';
 import { PodApiServer } from '../../support/pod-api-server.ts';
 
@@ -124,6 +124,33 @@ describe('an anchor', () => {
     server.answer = () => status;
     await expect(store().find(lineage)).rejects.toMatchObject({ code });
     await expect(report(store(), anchorAt(5))).rejects.toMatchObject({ code });
+  });
+
+  it('of a Job goes a week after its last report, and no other does', async () => {
+    const at = (days: number): AnchorStore => {
+      const clock = { ...systemClock, nowMs: () => systemClock.nowMs() + days * 86_400_000 };
+      return new AnchorStore({ api, clock, namespace: 'holdfast' });
+    };
+    const names = ['job/a/0', 'job/b/0', 'job/c/1', 'pod/x/x', 'deployment/job/0'].map((name) =>
+      toLineageName(`prod/team-a/${name}`),
+    ) as [LineageName, LineageName, LineageName, LineageName, LineageName];
+    for (const each of names) {
+      await at(0).report({ lineage: each, anchor: anchorAt(2), namespace: 'team-a', podName: 'x' });
+    }
+    await at(5).report({ lineage: names[1], anchor: anchorAt(3), namespace: 'team-a', podName: 'x' });
+    // Somebody else's.
+    server.configMaps.set('holdfast/settings', { metadata: { name: 'settings', resourceVersion: '1' } });
+    expect(await at(6).sweep()).toBe(0);
+    const key = `holdfast/${anchorName(names[0])}`;
+    server.beforeWrite = () => {
+      const kept = server.configMaps.get(key);
+      // In the moment before it is taken away it is reported once more.
+      if (kept === undefined) return;
+      server.configMaps.set(key, { ...kept, metadata: { ...kept.metadata, resourceVersion: 'new' } });
+    };
+    expect(await at(8).sweep()).toBe(1);
+    const left = Object.keys(server.anchors).filter((each) => each !== '');
+    expect(left.sort()).toEqual(names.filter((each) => each !== names[2]).sort());
   });
 
   it('is not written for ever against others', async () => {
