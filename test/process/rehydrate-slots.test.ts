@@ -180,17 +180,37 @@ describe('a fork', () => {
     await using server = await GoneServer.start();
     const first = await running('pod-1', 1);
     expect(await new Pod(place, 'pod-2').rehydrate(fork())).toMatchObject({ code: 0 });
-    first.write('ledger', 'the last of pod-1');
-    await checkpoint(first, '--seal');
+    first.write('ledger', 'newer of pod-1');
+    await checkpoint(first);
     server.pods.set('pod-2', 'gone');
     const third = new Pod(place, 'pod-3');
     expect(await third.rehydrate(fork('--service', server.address))).toMatchObject({
       code: 0,
       receipt: { outcome: 'restored', lineage: 'team/app/1', from: { lineage: 'team/app/0' } },
     });
-    expect(third.read('ledger')).toBe('the last of pod-1');
+    expect(third.read('ledger')).toBe('newer of pod-1');
     third.write('ledger', 'of pod-3');
     expect(await checkpoint(third)).toMatchObject({ consistency: 'converged' });
+  });
+
+  test('that was given up while the first pod went on is not inherited, whether that has ended or not', async () => {
+    const first = await running('pod-1', 1);
+    const second = new Pod(place, 'pod-2');
+    expect(await second.rehydrate(fork())).toMatchObject({ code: 0 });
+    second.write('ledger', 'of pod-2');
+    await checkpoint(second, '--seal');
+    first.write('ledger', 'weeks later');
+    await checkpoint(first);
+    // Surged once more: from what the living one has stored, not from the fork that is free.
+    const third = new Pod(place, 'pod-3');
+    expect(await third.rehydrate(fork())).toMatchObject({ code: 0, receipt: { lineage: 'team/app/2' } });
+    expect(third.read('ledger')).toBe('weeks later');
+    await checkpoint(third, '--seal');
+    first.write('ledger', 'the last of pod-1');
+    await checkpoint(first, '--seal');
+    const last = new Pod(place, 'pod-4');
+    expect(await last.rehydrate(fork())).toMatchObject({ code: 0, receipt: { lineage: 'team/app/0' } });
+    expect(last.read('ledger')).toBe('the last of pod-1');
   });
 
   test('is kept by a container that runs again, with what it began with', async () => {
