@@ -16,7 +16,7 @@ file. The plugin reads no key from the cluster; of a Secret it asks only whether
 | command | rights in the cluster |
 |---|---|
 | \`explain -f FILE --settings FILE\` | none |
-| \`explain\`, \`ls\`, \`show\`, \`restore\` | to get the pod or workload; to list mutatingwebhookconfigurations and get the ConfigMap of the webhook, or \`--settings FILE\` |
+| \`explain\`, \`ls\`, \`show\`, \`restore\` | to get the pod or workload; to list mutatingwebhookconfigurations and get the ConfigMap of the webhook, or \`--settings FILE\`; where namespaces may say something, to get the Deployment of the webhook and the namespace |
 | \`inventory\` | to list pods; with \`--live\` to create pods/exec |
 | \`checkpoint\` | to get the pod, and to create pods/exec |
 | \`rollback\`, \`offboard\` | to get and patch the workload, and to list pods |

@@ -9,7 +9,7 @@ import { type ManifestPod, manifestsIn, podsOfManifest } from './manifest-pods.t
 import { getObject } from './objects.ts';
 import { type KubectlParsed, kubectlUsage } from './options.ts';
 import { type PodPast, pastOf } from './pod-past.ts';
-import { settingsOf } from './webhook-settings.ts';
+import { namespaceAnnotations, settingsOf } from './webhook-settings.ts';
 import { workloadPath } from './workloads.ts';
 
 const command = 'explain';
@@ -43,7 +43,9 @@ export async function explain(host: KubectlHost, parsed: KubectlParsed): Promise
   const found: Explained[] = [];
   for (const { what, namespace: own, pod, exists } of pods) {
     const namespace = own === '' ? otherwise : own;
-    const explanation = explainPod(pod, namespace, settings);
+    const asked = cluster !== undefined && parsed.text('settings') === undefined;
+    const annotations = asked ? await namespaceAnnotations(cluster, namespace, host.signal) : {};
+    const explanation = explainPod(pod, namespace, settings, annotations);
     const { injection } = explanation;
     found.push({
       what,

@@ -52,9 +52,15 @@ export interface ExplainedVolume {
   readonly why: string;
 }
 
-export function explainPod(pod: JsonObject, namespace: string, settings: WebhookSettings): Explanation {
+/** `namespaceAnnotations`: of the namespace, those with our prefix, where they count. */
+export function explainPod(
+  pod: JsonObject,
+  namespace: string,
+  settings: WebhookSettings,
+  namespaceAnnotations: Readonly<Record<string, string>> = {},
+): Explanation {
   const request = { uid: 'explain', kind: 'v1/Pod', resource: 'pods', operation: 'CREATE', namespace, object: pod };
-  const decision = decide(request, settings);
+  const decision = decide(request, settings, namespaceAnnotations);
   const volumes = ephemeralVolumes(pod, decision);
   switch (decision.kind) {
     case 'skip':

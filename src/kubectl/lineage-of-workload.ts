@@ -8,7 +8,7 @@ import { explainPod } from './explanation.ts';
 import { podsOfManifest } from './manifest-pods.ts';
 import { getObject } from './objects.ts';
 import type { KubectlParsed } from './options.ts';
-import { settingsOf } from './webhook-settings.ts';
+import { namespaceAnnotations, settingsOf } from './webhook-settings.ts';
 import { workloadPath } from './workloads.ts';
 
 export interface WorkloadLineage {
@@ -35,7 +35,12 @@ export async function lineageOfWorkload(
   const reading = isPod ? undefined : podsOfManifest(object);
   const pod = reading?.kind === 'pods' ? reading.pods[0]?.pod : object;
   const settings = await settingsOf(host, parsed, async () => cluster);
-  const { injection, refusals, decision } = explainPod(pod ?? object, namespace, settings);
+  const { injection, refusals, decision } = explainPod(
+    pod ?? object,
+    namespace,
+    settings,
+    await namespaceAnnotations(cluster, namespace, host.signal),
+  );
   if (injection === null) {
     const why = decision === 'refuse' ? (refusals[0]?.reason ?? 'it is refused') : 'it does not opt in';
     throw new HoldfastError('E_NOT_FOUND', `${what} in ${namespace} has no lineage: ${why}`, {

@@ -1,10 +1,11 @@
 /** The settings by which the webhook of a cluster decides: from a file, or from the ConfigMap that it reads itself. */
-import { HoldfastError } from '../engine/model/errors.ts';
+import { annotationPrefix } from '../contract/annotations.ts';
+import { HoldfastError, isHoldfastError } from '../engine/model/errors.ts';
 import { isObject, type JsonObject } from '../webhook/json.ts';
 import { parseSettings, type WebhookSettings } from '../webhook/settings.ts';
 import type { Cluster } from './cluster.ts';
 import type { KubectlHost } from './host.ts';
-import { getObject, listObjects, objectsAt, textAt, valueAt } from './objects.ts';
+import { findObject, getObject, listObjects, objectsAt, textAt, valueAt } from './objects.ts';
 import type { KubectlParsed } from './options.ts';
 
 export interface WebhookPlace {
@@ -58,4 +59,32 @@ export async function settingsAt(
   const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/configmaps/${encodeURIComponent(name)}`;
   const map = await getObject(cluster, path, `ConfigMap ${namespace}/${name}`, signal);
   return parseSettings(textAt(map, 'data', 'settings.json'));
+}
+
+/**
+ * What a namespace says of its pods, where the webhook lets it: annotations with our prefix. None where the caller may not know. With settings
+ * from a file nothing is asked.
+ */
+export async function namespaceAnnotations(
+  cluster: Cluster,
+  namespace: string,
+  signal: AbortSignal,
+): Promise<Readonly<Record<string, string>>> {
+  try {
+    const place = await findWebhook(cluster, signal);
+    if (place === undefined) return {};
+    const path = `/apis/apps/v1/namespaces/${place.namespace}/deployments/${place.name}`;
+    const deployment = await findObject(cluster, path, `Deployment ${place.name}`, signal);
+    const [container] = objectsAt(deployment, 'spec', 'template', 'spec', 'containers');
+    const args = valueAt(container, 'args');
+    if (!Array.isArray(args) || !args.includes('--namespace-defaults')) return {};
+    const found = await findObject(cluster, `/api/v1/namespaces/${encodeURIComponent(namespace)}`, namespace, signal);
+    const annotations = valueAt(found, 'metadata', 'annotations');
+    if (!isObject(annotations)) return {};
+    const own = Object.entries(annotations).filter(([key]) => key.startsWith(annotationPrefix));
+    return Object.fromEntries(own.flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : [])));
+  } catch (error) {
+    if (!isHoldfastError(error, 'E_CLUSTER_REFUSED')) throw error;
+    return {};
+  }
 }

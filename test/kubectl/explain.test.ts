@@ -165,6 +165,29 @@ describe('of a cluster', () => {
     expect(absent).toMatchObject({ code: 35, stderr: expect.stringContaining('there is no Pod web-1') });
   });
 
+  it('lets a namespace say what counts for its pods, where the webhook lets it', async () => {
+    await using kube = await KubeServer.start();
+    const service = { namespace: 'holdfast', name: 'holdfast-webhook' };
+    kube.put('/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations?limit=500', {
+      items: [{ webhooks: [{ name: 'inject.holdfast.dev', clientConfig: { service } }] }],
+    });
+    const stores = { default: { address: 's3://bucket', namespaces: ['*'] } };
+    kube.put('/api/v1/namespaces/holdfast/configmaps/holdfast-webhook', {
+      data: { 'settings.json': JSON.stringify({ cluster: 'prod', image: 'i', stores }) },
+    });
+    kube.put('/api/v1/namespaces/team-a', { metadata: { annotations: { 'holdfast.dev/schedule': '7s', other: 'x' } } });
+    kube.put('/api/v1/namespaces/team-a/pods/app', podOf());
+    const deployment = '/apis/apps/v1/namespaces/holdfast/deployments/holdfast-webhook';
+    const kubeconfig = kube.writeKubeconfig('team-a');
+    const scheduleWith = async (args: readonly string[]): Promise<string> => {
+      kube.put(deployment, { spec: { template: { spec: { containers: [{ args }] } } } });
+      const { stdout } = await runKubectl(['explain', 'app', '-o', 'json', '--kubeconfig', kubeconfig]);
+      return (JSON.parse(stdout) as { pods: { injection: { schedule: string } }[] }).pods[0]?.injection.schedule ?? '';
+    };
+    expect(await scheduleWith(['--namespace-defaults'])).toBe('7s');
+    expect(await scheduleWith([])).toBe('60s');
+  });
+
   it('says which right is missing', async () => {
     await using kube = await KubeServer.start();
     kube.mayDo = () => false;
