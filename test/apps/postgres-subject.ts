@@ -1,114 +1,13 @@
 /** PostgreSQL under pgbench, whose accounts, tellers, branches and history must have one sum. */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
+import { Postgres, postgresUser } from './postgres-server.ts';
 import { Program, programPath, ran } from './program.ts';
 import type { Subject } from './subject.ts';
 
-/** It refuses to run as root. */
-const user: { readonly uid?: number; readonly gid?: number } = process.getuid?.() === 0 ? debianUser() : {};
-
-function debianUser(): { readonly uid: number; readonly gid: number } {
-  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
-}
-
-function own(path: string): void {
-  if (user.uid !== undefined && user.gid !== undefined) chownSync(path, user.uid, user.gid);
-}
-
 const dataOf = (volume: string): string => join(volume, 'pgdata');
-
-export class Postgres implements AsyncDisposable {
-  readonly #program: Program;
-  readonly #sockets: string;
-
-  private constructor(program: Program, sockets: string) {
-    this.#program = program;
-    this.#sockets = sockets;
-  }
-
-  /** Starts it on what stands there, after the recovery that this needs; a cluster is made where there is none. */
-  static async start(data: string, sockets: string): Promise<Postgres> {
-    mkdirSync(sockets, { recursive: true });
-    own(sockets);
-    const options = { ...user, cwd: sockets };
-    if (!existsSync(data)) {
-      mkdirSync(data, { mode: 0o700 });
-      own(data);
-      const how = [
-        '--auth=trust',
-        '--username=postgres',
-        '--data-checksums',
-        '--no-sync',
-        '--locale=C',
-        '--encoding=UTF8',
-      ];
-      await ran(programPath('initdb'), ['--pgdata', data, ...how], options);
-    }
-    // Of a process of another pod, or of the cluster that this is a copy of.
-    rmSync(join(data, 'postmaster.pid'), { force: true });
-    const settings = {
-      listen_addresses: '',
-      unix_socket_directories: sockets,
-      // As often as may be, so that checkpoints of both kinds meet.
-      checkpoint_timeout: '30s',
-      max_wal_size: '48MB',
-      min_wal_size: '32MB',
-      shared_buffers: '16MB',
-    };
-    const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const program = new Program(programPath('postgres'), ['-D', data, ...args], options);
-    await program.printed(/database system is ready to accept connections/);
-    return new Postgres(program, sockets);
-  }
-
-  get client(): { readonly args: readonly string[]; readonly options: { readonly cwd: string } } {
-    return { args: ['--host', this.#sockets, '--username', 'postgres'], options: { ...user, cwd: this.#sockets } };
-  }
-
-  async query(sql: string): Promise<string> {
-    const { args, options } = this.client;
-    return await ran(programPath('psql'), [...args, '--no-psqlrc', '-qAt', '--command', sql, 'postgres'], options);
-  }
-
-  /** Waits until all has been written. */
-  async stop(): Promise<void> {
-    await this.#program.stop('SIGINT');
-  }
-
-  /** All of its processes at once. */
-  async kill(): Promise<void> {
-    const { pid } = this.#program.child;
-    const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === pid);
-    for (const each of [pid, ...children.map(Number)]) {
-      try {
-        if (each !== undefined) process.kill(each, 'SIGKILL');
-      } catch {
-        // It has ended.
-      }
-    }
-    await this.#program.ended;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
-  }
-}
-
-function parentOf(pid: string): number {
-  try {
-    return Number(
-      readFileSync(`/proc/${pid}/stat`, 'utf8')
-        .replace(/^.*\) /s, '')
-        .split(' ')[1],
-    );
-  } catch {
-    return 0;
-  }
-}
 
 const countSql = 'SELECT count(*) FROM pgbench_history';
 
@@ -171,7 +70,7 @@ export const postgres: Subject = {
     } finally {
       await server.stop();
     }
-    await ran(programPath('pg_checksums'), ['--check', '-D', data], { ...user, cwd: '/' });
+    await ran(programPath('pg_checksums'), ['--check', '-D', data], { ...postgresUser, cwd: '/' });
     return count;
   },
 };
