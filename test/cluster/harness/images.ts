@@ -6,7 +6,7 @@ import { pauseImage } from './node-files.ts';
 import { runNow } from './processes.ts';
 import { partDirectory } from './programs.ts';
 
-export const holdfastImage = 'localhost/holdfast-test-cluster:latest';
+export const holdfastImage = 'localhost/holdfast-test-cluster:1';
 
 /** Builds both and puts them into one archive. */
 export function archiveImages(archive: string): void {

@@ -196,8 +196,9 @@ export class ScenePod {
     return JSON.parse(this.exec(agentContainer, 'holdfast', ...args)) as AgentStatus;
   }
 
-  /** Takes a checkpoint and waits until it is durable. */
-  checkpoint(): void {
+  /** Lets the agent take a checkpoint, and waits until it is durable. */
+  async checkpoint(): Promise<void> {
+    await this.statusSays('that it runs', ({ phase }) => phase === 'running');
     const ask = `const { request } = require('node:http');
       const sent = request({ socketPath: '${stateDirectory}/agent.sock', method: 'POST', path: '/v1/checkpoint',
         headers: { 'content-type': 'application/json' } }, (answer) => answer.pipe(process.stdout));
@@ -209,9 +210,9 @@ export class ScenePod {
 
   /** What the restoring container has said at its end. */
   async receipt(): Promise<RestoreReceipt> {
-    const message = messageOf(await this.now(), rehydrateContainer);
-    const receipt = parseReceipt(message);
-    if (receipt === undefined) throw new Error(`no receipt: ${message}`);
+    const status = statusOf(await this.now(), rehydrateContainer);
+    const receipt = parseReceipt((status?.state.terminated ?? status?.lastState.terminated)?.message ?? '');
+    if (receipt === undefined) throw new Error(`${this.name} has no receipt: ${JSON.stringify(status)}`);
     return receipt;
   }
 
@@ -260,9 +261,4 @@ export class ScenePod {
 function statusOf(pod: Resource, container: string): Resource | undefined {
   const all = [...(pod?.status.initContainerStatuses ?? []), ...(pod?.status.containerStatuses ?? [])];
   return all.find(({ name }: Resource) => name === container);
-}
-
-function messageOf(pod: Resource, container: string): string {
-  const status = statusOf(pod, container);
-  return (status?.state.terminated ?? status?.lastState.terminated)?.message ?? '';
 }
