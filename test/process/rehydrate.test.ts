@@ -82,8 +82,10 @@ describe('a container that runs again', () => {
     pod.write('ledger', 'newer than any checkpoint');
     const receipt = pod.receipt();
     rmSync(place.at('store'), { recursive: true });
-    const again = await pod.rehydrate();
+    const again = await pod.rehydrate(['--termination-message', place.at('message')]);
     expect(again).toMatchObject({ code: 0, events: [{ event: 'rehydrate.live' }] });
+    const { readFileSync } = await import('node:fs');
+    expect(JSON.parse(readFileSync(place.at('message'), 'utf8'))).toMatchObject({ policy: { answer: 'live' } });
     expect(pod.read('ledger')).toBe('newer than any checkpoint');
     expect(pod.receipt()).toEqual(receipt);
   });

@@ -20,8 +20,10 @@ export async function leaveAlone(run: RehydrateRun): Promise<RestoreReceipt> {
     details: { volumes: run.survey.map(({ name }) => name) },
   });
   run.policy = { answer: 'live', applied: null, why: 'this pod was restored before, and its data survived' };
-  // The receipt of the restore stays where it is.
-  return receiptOf(run, 'kept', undefined);
+  // The receipt of the restore stays where it is; but each run of a container begins with an empty termination message.
+  const receipt = receiptOf(run, 'kept', undefined);
+  await run.options.onReceipt(receipt);
+  return receipt;
 }
 
 export async function finish(run: RehydrateRun): Promise<RestoreReceipt> {
