@@ -173,6 +173,11 @@ export class ScenePod {
     return this.#scene.site.kubectl(['exec', namespace, this.name, `--container=${container}`, '--', ...command]);
   }
 
+  log(container: string): string {
+    const namespace = `--namespace=${this.#scene.namespace}`;
+    return this.#scene.site.kubectl(['logs', namespace, this.name, `--container=${container}`]);
+  }
+
   /** Lets the application write what a seed says. */
   write(seed: string, files = 20, bytes = 2000): Data {
     return this.#application('write', seed, String(files), String(bytes));
