@@ -38,10 +38,10 @@ interface Bootstrap {
 
 const { withLock } = (await import(new URL('../../../tools/bootstrap.mjs', import.meta.url).href)) as Bootstrap;
 
-/** What takes longest comes first: in CI another phase installs packages of the system meanwhile. */
+/** Helm comes first: another phase of CI wants it early. Packages of the system come last: another phase installs some meanwhile. */
 const parts: Readonly<Record<Part, (into: string, scratch: string) => void>> = {
-  kubernetes: compileKubernetes,
   helm: compileHelm,
+  kubernetes: compileKubernetes,
   debian: unpackDebian,
 };
 
@@ -67,7 +67,8 @@ function install(part: Part, place: string): void {
   try {
     mkdirSync(into);
     parts[part](into, scratch);
-    renameSync(into, partDirectory(part));
+    // tools/helm.ts may have been quicker.
+    if (!isInstalled(part)) renameSync(into, partDirectory(part));
   } finally {
     rmSync(scratch, { recursive: true, force: true, maxRetries: 3 });
   }
