@@ -31,6 +31,8 @@ import type { WatchedVolume } from './watched-volume.ts';
 
 /** Passes that read less cost little, and the more of them there are the likelier is one that meets no change. */
 const passBytesCheap: number = 64 * 1024 * 1024;
+/** And so does what holds little that is new. */
+const newBytesCheap: number = 16 * 1024 * 1024;
 /** Of what the pass before had to read: above it passes do not get smaller. */
 const passShareMax = 0.75;
 
@@ -50,7 +52,11 @@ export class CaptureRun {
   readonly #carried: readonly VolumeCheckpoint[];
   readonly #databases: DatabaseLocks | undefined;
   /** What the last pass and the one before it had to read. */
-  #readBytes: { readonly before: number; readonly last: number } = { before: 0, last: 0 };
+  #readBytes: { readonly before: number; readonly last: number; readonly lastNew: number } = {
+    before: 0,
+    last: 0,
+    lastNew: 0,
+  };
   readonly #started: number;
   #anchoredBytes = 0;
   #partials = 0;
@@ -134,8 +140,9 @@ export class CaptureRun {
     }
     // Nearly all of a first capture is read by now: it becomes durable while the next pass looks whether something has moved.
     if (this.#progress.pass === 1 && this.#isFirst) this.#packs.endAhead();
-    const read = this.#volumes.reduce((sum, { last }) => sum + (last?.readBytes ?? 0), 0);
-    this.#readBytes = { before: this.#readBytes.last, last: read };
+    const sumOf = (of: 'readBytes' | 'newBytes'): number =>
+      this.#volumes.reduce((sum, { last }) => sum + (last?.[of] ?? 0), 0);
+    this.#readBytes = { before: this.#readBytes.last, last: sumOf('readBytes'), lastNew: sumOf('newBytes') };
     return still;
   }
 
@@ -149,8 +156,11 @@ export class CaptureRun {
    * holds no stiller for the next one. Measured with pgbench: four passes cost twice the time of two, and converge as rarely.
    */
   get #goesNowhere(): boolean {
-    const { before, last } = this.#readBytes;
-    return this.#progress.pass > 1 && last >= passBytesCheap && last > before * passShareMax;
+    const { before, last, lastNew } = this.#readBytes;
+    // In memory every pass reads everything, whether it has moved or not.
+    return (
+      this.#progress.pass > 1 && last >= passBytesCheap && last > before * passShareMax && lastNew >= newBytesCheap
+    );
   }
 
   /** Whether what was seen of a volume so far is a watcher's word that may come too late, and a walk has to show it. */
