@@ -197,7 +197,7 @@ const spec = fc.record(
 const pod = fc.record({ metadata, spec }) as unknown as fc.Arbitrary<JsonObject>;
 
 /** Made as people make them, so that most are injected into. */
-const plausiblePod = fc
+export const plausiblePod: fc.Arbitrary<JsonObject> = fc
   .record({
     metadata: fc.record(
       {
