@@ -153,7 +153,7 @@ export class CaptureRun {
 
   /**
    * A pass that had to read much, and hardly less than the one before: what is written all over, as the tables of a database under load,
-   * holds no stiller for the next one. Measured with pgbench: four passes cost twice the time of two, and converge as rarely.
+   * holds no stiller for the next one. Beside pgbench four passes converged as rarely as two.
    */
   get #goesNowhere(): boolean {
     const { before, last, lastNew } = this.#readBytes;
