@@ -56,7 +56,11 @@ export class NamespaceAnnotations {
     const signal = AbortSignal.timeout(answerMsMax);
     const readMs = this.#clock.monotonicMs();
     const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}`;
-    const { status, object } = await this.#api.request('GET', path, { signal });
+    const { status, object } = await this.#api.request('GET', path, { signal }).catch((error: unknown) => {
+      if (!isHoldfastError(error, 'E_ABORTED')) throw error;
+      const message = `the annotations of the namespace ${namespace} cannot be read: no answer within ${answerMsMax / 1000} s`;
+      throw new HoldfastError('E_CLUSTER_UNREACHABLE', message, { cause: error });
+    });
     if (status !== 200 && status !== 404) {
       const isRight = status === 401 || status === 403;
       throw new HoldfastError(

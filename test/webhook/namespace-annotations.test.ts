@@ -130,6 +130,16 @@ describe('the namespace', () => {
     await expect(namespaces.of('team-b')).rejects.toMatchObject({ code: 'E_CLUSTER_REFUSED' });
   });
 
+  it('is waited for two seconds, and is unknown then, or as it was a while ago', async () => {
+    await namespaces.of('team-a');
+    clock.ms += 1000;
+    server.answer = () => undefined;
+    const [known, unknown] = await Promise.allSettled([namespaces.of('team-a'), namespaces.of('team-b')]);
+    expect(known).toMatchObject({ value: { 'holdfast.dev/schedule': '2s' } });
+    expect(unknown).toMatchObject({ reason: { code: 'E_CLUSTER_UNREACHABLE' } });
+    expect(String((unknown as PromiseRejectedResult).reason)).toContain('team-b');
+  });
+
   it('that is being deleted says nothing', async () => {
     expect(await namespaces.of('gone')).toEqual({});
   });
