@@ -6,20 +6,22 @@ import { anchorRemedy, resolveCheckpoint } from '../../engine/lineage/resolve.ts
 import { HoldfastError, isHoldfastError } from '../../engine/model/errors.ts';
 import { recordIdText, toSlot } from '../../engine/model/ids.ts';
 import type { Basis, OpenedLog, Plan, RehydrateRun } from './rehydrate-run.ts';
-import { checkpointToGoBackTo } from './restore-at.ts';
+import { checkpointToGoBackTo, forgetGoingBack } from './restore-at.ts';
 
 /** What to restore. E_NOT_FOUND: nothing was ever stored. E_EXPECTED_MISSING, E_DAMAGED; E_TARGET_NOT_EMPTY. */
 export async function chooseBasis(run: RehydrateRun, { log, access }: OpenedLog, plan: Plan): Promise<Basis> {
   const { signal } = run;
   const head = (await log?.head({ signal }))?.record;
   const known = head?.header.slot ?? toSlot(0);
+  forgetGoingBack(run);
   await judgeFound(run, log, head);
   if (run.targets.length === 0 || plan.kind === 'empty' || log === undefined || access === undefined) {
     if (plan.kind !== 'empty' && run.targets.length > 0) throw nothingStored(run);
     return { source: undefined, known, chosen: plan.kind === 'empty' };
   }
-  run.goesBack = false;
-  const asked = plan.kind === 'newest' ? await checkpointToGoBackTo(run, log, head) : undefined;
+  // A store that could not be reached says nothing about what was asked for.
+  const mayGoBack = plan.kind === 'newest' || plan.why === 'unreachable';
+  const asked = mayGoBack ? await checkpointToGoBackTo(run, log, head) : undefined;
   if (asked !== undefined) {
     run.goesBack = true;
     return { source: await run.sourceOf(log, access, asked), known, chosen: true, goesBack: true };

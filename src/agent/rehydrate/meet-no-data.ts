@@ -14,7 +14,8 @@ export async function meetNoData(run: RehydrateRun, error: unknown, plan: Plan):
   const answer = answerOf(error);
   if (answer === undefined || signal.aborted) throw error;
   const failure = error as HoldfastError;
-  const goesBack = run.goesBack && answer === 'missing';
+  const given = run.settings.policies[answer];
+  const goesBack = run.goesBack && (answer === 'missing' || given.act === 'older');
   if (!goesBack && isHoldfastError(error, 'E_DAMAGED', 'E_HOSTILE') && (await baseMoved(run))) {
     run.moved++;
     return { kind: 'newest' };
@@ -24,8 +25,7 @@ export async function meetNoData(run: RehydrateRun, error: unknown, plan: Plan):
   const hadCandidate = plan.kind === 'older' && run.attempted !== undefined;
   run.attempted = undefined;
   // Who asked for a checkpoint gets that one, or nothing starts.
-  const given = run.settings.policies[answer];
-  const policy = goesBack && given.act !== 'block' ? defaultPolicies.missing : given;
+  const policy = goesBack && given.act !== 'block' ? defaultPolicies[answer] : given;
   const nowMs = clock.monotonicMs();
   const sinceMs = run.sinceMs.get(answer) ?? (answer === 'unreachable' ? run.openedMs : nowMs);
   run.sinceMs.set(answer, sinceMs);

@@ -36,11 +36,10 @@ export async function checkpointToGoBackTo(
   head: LogRecord | undefined,
 ): Promise<LogRecord | undefined> {
   const { restoreAt, slots } = run.settings;
-  run.claimLabels = {};
+  forgetGoingBack(run);
   if (restoreAt === undefined) return undefined;
   const { text, at } = restoreAt;
   const { signal } = run;
-  run.restoreAt = { value: text, outcome: 'not-applied' };
   if (at.by === 'time' && at.timeMs > run.ports.clock.nowMs() + clockMsMax) {
     throw new HoldfastError(
       'E_USAGE',
@@ -69,6 +68,14 @@ export async function checkpointToGoBackTo(
     details: { slot: record.header.slot, newest: newest.header.slot },
   });
   return record;
+}
+
+/** What an attempt has found to go back to is no longer what the volumes begin with: neither receipt nor CLAIM may say so. */
+export function forgetGoingBack(run: RehydrateRun): void {
+  const { restoreAt } = run.settings;
+  run.goesBack = false;
+  run.claimLabels = {};
+  run.restoreAt = restoreAt === undefined ? null : { value: restoreAt.text, outcome: 'not-applied' };
 }
 
 async function resolved(run: RehydrateRun, log: LineageLog, { text, at }: RestoreAt): Promise<LogRecord> {

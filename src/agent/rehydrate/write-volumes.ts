@@ -7,6 +7,7 @@ import { restoreDefaults } from '../../engine/rehydrate/rehydrate-request.ts';
 import { clearContent } from '../../engine/rehydrate/target-content.ts';
 import { targetError } from '../../engine/rehydrate/target-error.ts';
 import type { Basis, OpenedLog, RehydrateRun } from './rehydrate-run.ts';
+import { forgetGoingBack } from './restore-at.ts';
 import { assertRoom } from './room.ts';
 import type { SurveyedVolume } from './survey.ts';
 
@@ -113,6 +114,7 @@ export async function beginUnclaimed(run: RehydrateRun): Promise<void> {
     run.warn('restored, and not claimed: the store cannot be reached any more');
     return;
   }
+  forgetGoingBack(run);
   for (const volume of run.targets) {
     if (volume.state === 'found') run.origins.set(volume.name, { kind: 'kept' });
     else run.origins.set(volume.name, { kind: 'empty', why: 'unreachable' });

@@ -1,12 +1,13 @@
 /** The init container with everything in memory: what others do between any two of its steps, and its end at any of them. */
 import { hash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { defaultPolicies } from '../../../src/agent/rehydrate/data-policy.ts';
+import { type DataPolicy, defaultPolicies } from '../../../src/agent/rehydrate/data-policy.ts';
 import { MemoryStore } from '../../../src/edge/store/memory-store.ts';
 import { logPrefix, packPrefix, receiptPrefix } from '../../../src/engine/format/object-keys.ts';
 import { claimLineage } from '../../../src/engine/lineage/claim.ts';
 import { LineageLog } from '../../../src/engine/lineage/log.ts';
 import { readReceipts } from '../../../src/engine/lineage/receipts.ts';
+import { toHex } from '../../../src/engine/model/bytes.ts';
 import { HoldfastError } from '../../../src/engine/model/errors.ts';
 import { parseReceipt } from '../../../src/contract/receipt.ts';
 import type { CaptureOutcome } from '../../../src/engine/capture/capture-outcome.ts';
@@ -264,6 +265,51 @@ describe('a store that goes away, where a policy says to begin all the same', ()
       warnings: expect.arrayContaining([expect.stringContaining('not claimed')]),
     });
     expect(container.content).toEqual({ ledger: 'one', rest: 'x'.repeat(9000) });
+  });
+});
+
+describe('a checkpoint that was asked for, while the store goes away for a moment', () => {
+  const anyAge = { act: 'older', ageMsMax: 3_600_000, text: 'older:1h' } as const;
+
+  /** The store fails once, at the first request after such a call. */
+  async function interrupted(after: RegExp, unreachable: DataPolicy): Promise<{ container: Container; good: number }> {
+    const { store, save } = await predecessor({ ledger: 'older' });
+    const { committed } = await save({ ledger: 'good' });
+    await save({ ledger: 'poison' });
+    const prefix = toHex(committed?.id ?? new Uint8Array()).slice(0, 12);
+    const container = new Container(store, 'pod-2');
+    container.settings = {
+      policies: { ...defaultPolicies, unreachable },
+      restoreAt: { text: `id:${prefix}`, at: { by: 'id', prefix } },
+    };
+    container.survives = true;
+    let state: 'before' | 'due' | 'past' = 'before';
+    container.onCall = ({ what, when }) => {
+      if (state === 'before' && after.test(what)) state = 'due';
+      if (state !== 'due' || when !== 'before' || !/^(get|list|range)/.test(what)) return;
+      state = 'past';
+      throw new HoldfastError('E_STORE_UNREACHABLE', 'no network');
+    };
+    return { container, good: committed?.slot ?? 0 };
+  }
+
+  test.each([
+    ['before it was looked up', /^/],
+    ['after it was chosen', /^state rehydrate.json/],
+  ])('%s, is not answered with another one', async (_, after) => {
+    const { container, good } = await interrupted(after, anyAge);
+    expect(await container.run()).toMatchObject({ from: { slot: good }, restoreAt: { outcome: 'restored' } });
+    expect(container.content).toEqual({ ledger: 'good' });
+  });
+
+  test('where a policy says to begin with nothing, is not said to be restored', async () => {
+    const { container } = await interrupted(/^state rehydrate.json/, { act: 'empty', text: 'empty' });
+    container.onFileCall = (operation) => {
+      if (operation === 'linkNameless') throw new HoldfastError('E_STORE_UNREACHABLE', 'no network');
+    };
+    container.onCall = undefined;
+    expect(await container.run()).toMatchObject({ outcome: 'empty', restoreAt: { outcome: 'not-applied' } });
+    expect(container.content).toEqual({});
   });
 });
 
