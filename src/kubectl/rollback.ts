@@ -15,7 +15,7 @@ import { podsOfManifest } from './manifest-pods.ts';
 import { getObject, listObjects, objectOf, textAt, valueAt } from './objects.ts';
 import { type KubectlParsed, kubectlUsage } from './options.ts';
 import { pastOf } from './pod-past.ts';
-import { settingsOf } from './webhook-settings.ts';
+import { namespaceAnnotations, settingsOf } from './webhook-settings.ts';
 import { workloadPath } from './workloads.ts';
 
 const command = 'rollback';
@@ -96,12 +96,13 @@ async function refuseWhatAdmissionWould(
   });
   const reading = podsOfManifest(before);
   if (settings === undefined || reading.kind !== 'pods') return;
+  const ofNamespace = await namespaceAnnotations(cluster, namespace, host.signal);
   for (const { pod } of reading.pods) {
     const metadata = valueAt(pod, 'metadata');
     const given = valueAt(metadata, 'annotations');
     const both = { ...(isObject(given) ? given : {}), [restoreAt]: to };
     const changed = { ...pod, metadata: { ...(isObject(metadata) ? metadata : {}), annotations: both } };
-    const { refusals } = explainPod(changed, namespace, settings);
+    const { refusals } = explainPod(changed, namespace, settings, ofNamespace);
     const [first] = refusals;
     if (first === undefined) continue;
     throw new HoldfastError(

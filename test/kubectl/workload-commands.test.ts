@@ -81,6 +81,17 @@ it('rollback changes nothing where its pods would be refused', async () => {
   expect(written()).toEqual([]);
 });
 
+it('rollback knows what the namespace says of its pods', async () => {
+  installWebhook({ stores: { default: { address: 's3://bucket', namespaces: ['*'] } } });
+  delete (templateAnnotations() as Record<string, string>)['holdfast.dev/volumes'];
+  kube.put('/apis/apps/v1/namespaces/holdfast/deployments/holdfast-webhook', {
+    spec: { template: { spec: { containers: [{ args: ['--namespace-defaults'] }] } } },
+  });
+  const ofNamespace = { 'holdfast.dev/volumes': 'data' };
+  kube.put('/api/v1/namespaces/team-a', { metadata: { annotations: ofNamespace } });
+  expect(await run('rollback', 'sts/web', '--to', '2026-03-01T12:00Z')).toMatchObject({ code: 0, stderr: '' });
+});
+
 it('rollback says why no pod came', async () => {
   kube.put('/api/v1/namespaces/team-a/pods?limit=500&labelSelector=app%3Dweb', { items: [] });
   kube.put('/api/v1/namespaces/team-a/events?limit=500', {
