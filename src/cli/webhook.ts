@@ -30,12 +30,16 @@ export async function webhook(host: Host, parsed: Parsed): Promise<number> {
   // Where nothing is to be asked, no right and no way to the API server is needed.
   const asks = places !== undefined || anchorNamespace !== undefined || namespaceDefaults;
   const api = asks ? cleanup.use(await host.openKubeApi()) : undefined;
+  const reviewsApi = namespaceDefaults ? cleanup.use(await host.openKubeApi()) : api;
   const running = await startWebhook(
     {
       clock: host.clock,
       readSettings: () => host.readSettings(settings),
       ...(await certificateReaders(host, parsed, { logLevel, writeLog, cleanup, api, places })),
-      cluster: api === undefined ? undefined : { api, anchorNamespace, namespaceDefaults },
+      cluster:
+        api === undefined || reviewsApi === undefined
+          ? undefined
+          : { api, reviewsApi, anchorNamespace, namespaceDefaults },
       writeLog,
     },
     { ...address, logLevel, lookMs, drainMs },

@@ -38,7 +38,10 @@ export interface WebhookParts {
 }
 
 export interface ClusterParts {
+  /** For what pods ask. */
   readonly api: KubeApi;
+  /** For reviews, on connections of their own: however many pods ask, no review waits behind them. */
+  readonly reviewsApi: KubeApi;
   /** Where anchors are kept; undefined: pods are not answered. */
   readonly anchorNamespace: string | undefined;
   /** Whether the annotations of a namespace count for its pods. */
@@ -153,7 +156,8 @@ function serverOf(state: ServerState, { certificate, metrics, clock, log, cluste
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_, body, done) => done(null, body));
 
-  const namespaces = cluster?.namespaceDefaults === true ? new NamespaceAnnotations(cluster.api, clock) : undefined;
+  const namespaces =
+    cluster?.namespaceDefaults === true ? new NamespaceAnnotations(cluster.reviewsApi, clock) : undefined;
   app.post('/mutate', async (request, reply) => {
     const startedMs = clock.monotonicMs();
     const answer = await reviewed((request.body as Buffer | undefined)?.toString('utf8') ?? '', state, namespaces);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { InClusterApi, inClusterPlaces } from '../../src/edge/kube/in-cluster-api.ts';
+import { gonePath } from '../../src/contract/gone-question.ts';
 import { decide } from '../../src/webhook/decide.ts';
 import type { Injection } from '../../src/webhook/decision.ts';
 import type { JsonObject } from '../../src/webhook/json.ts';
@@ -150,7 +151,11 @@ describe('the webhook', () => {
   let webhook: WebhookProcess;
   beforeAll(async () => {
     server = await PodApiServer.start();
-    webhook = await startWebhookProcess(someSettings, ['--namespace-defaults'], server.env);
+    webhook = await startWebhookProcess(
+      someSettings,
+      ['--namespace-defaults', '--pod-service', 'holdfast'],
+      server.env,
+    );
   });
   afterAll(async () => {
     await webhook[Symbol.asyncDispose]();
@@ -168,6 +173,16 @@ describe('the webhook', () => {
     const { patch } = (JSON.parse(body) as { response: Response }).response;
     expect(Buffer.from(patch as string, 'base64').toString()).toContain('7s');
     expect(server.asked).toEqual([{ method: 'GET', path: '/api/v1/namespaces/team-a' }]);
+  });
+
+  it('does not wait behind what pods ask, however many do while the API server reviews no token', async () => {
+    server.answer = ({ path }) => (path.includes('tokenreviews') ? undefined : 'as-always');
+    const ask = { body: '{}', headers: { authorization: 'Bearer a.b.c' } };
+    // Nobody waits for them: they are given up after 4.5 s.
+    void Promise.allSettled(Array.from({ length: 40 }, () => webhook.ask(gonePath, ask)));
+    await expect.poll(() => server.asked.filter(({ path }) => path.includes('tokenreviews')).length).toBe(16);
+    const pod = reviewOf(podOf(), { namespace: 'team-y' });
+    expect((await webhook.ask('/mutate', { body: JSON.stringify(pod) })).status).toBe(200);
   });
 
   it('answers with an error where it cannot know them, so that the failure policy decides', async () => {

@@ -78,7 +78,7 @@ export async function startWebhookProcess(
   const listening = await Promise.race([logged('listening'), exited.then(() => undefined)]);
   if (listening === undefined) throw new Error('the webhook has ended before it listened');
   const port = listening['port'] as number;
-  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const end = async (signal: NodeJS.Signals = 'SIGTERM') => {
     child.kill(signal);
     const [code, by] = await exited;
