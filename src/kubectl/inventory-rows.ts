@@ -8,8 +8,8 @@ import { pastOf } from './pod-past.ts';
 
 /**
  * protected: the agent runs. behind: it runs, and the newest durable state is older than its objective. failing: it was injected, and agent
- * or restore do not do their work. unprotected: gone with the pod. scratch: unprotected, in a pod that protects other volumes: it was
- * left out on purpose.
+ * or restore do not do their work. unprotected: gone with the pod. scratch: unprotected, in a pod that protects other volumes, or that only
+ * begins from a checkpoint: it was left out on purpose.
  */
 export type VolumeState = 'protected' | 'behind' | 'failing' | 'unprotected' | 'scratch';
 
@@ -56,14 +56,14 @@ function rowsOf(
 ): readonly InventoryRow[] {
   const past = pastOf(pod);
   const { status } = past;
-  const kept = new Set(past.injected ? status?.volumes : []);
+  const kept = new Set(past.injected && status?.isSeed !== true ? status?.volumes : []);
   const said = agents.get(podId(pod));
   const live = said !== undefined && !('error' in said) ? said : undefined;
   return volumesThatGo(pod)
     .filter(({ name, mounted }) => mounted || kept.has(name))
     .map(({ name, kind }) => {
       const isKept = kept.has(name);
-      const [state, why] = isKept ? stateOfKept(past, said) : stateOfLost(pod, kept.size > 0, past.injected);
+      const [state, why] = isKept ? stateOfKept(past, said) : stateOfLost(pod, kept.size > 0, past);
       return {
         namespace: textAt(pod, 'metadata', 'namespace'),
         pod: textAt(pod, 'metadata', 'name'),
@@ -99,7 +99,12 @@ function stateOfKept(
   return ['protected', said.problems[0]?.message ?? 'the objective is met'];
 }
 
-function stateOfLost(pod: JsonObject, hasKept: boolean, injected: boolean): readonly [VolumeState, string] {
+function stateOfLost(
+  pod: JsonObject,
+  hasKept: boolean,
+  { injected, status }: ReturnType<typeof pastOf>,
+): readonly [VolumeState, string] {
+  if (injected && status?.isSeed === true) return ['scratch', 'holdfast.dev/slots is seed: the pod keeps nothing'];
   if (hasKept) return ['scratch', 'not named in holdfast.dev/volumes'];
   const inject = textAt(pod, 'metadata', 'annotations', 'holdfast.dev/inject');
   if (inject === 'true' && !injected) {

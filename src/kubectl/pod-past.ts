@@ -10,6 +10,8 @@ export interface PodStatus {
   readonly volumes: readonly string[];
   readonly store: string;
   readonly rpo: string | null;
+  /** Whether the pod only begins from a checkpoint: it has no agent, and keeps nothing. */
+  readonly isSeed: boolean;
 }
 
 export interface PodPast {
@@ -26,7 +28,8 @@ export interface PodPast {
 export function pastOf(pod: JsonObject): PodPast {
   const status = statusOf(pod);
   const names = objectsAt(pod, 'spec', 'initContainers').map((each) => textAt(each, 'name'));
-  const injected = names.includes(agentContainer) && names.includes(rehydrateContainer);
+  const isSeed = status?.isSeed === true;
+  const injected = names.includes(rehydrateContainer) && (isSeed || names.includes(agentContainer));
   const states = objectsAt(pod, 'status', 'initContainerStatuses');
   const stateOf = (name: string): JsonObject | undefined => states.find((each) => textAt(each, 'name') === name);
   const [rehydrate, agent] = [stateOf(rehydrateContainer), stateOf(agentContainer)];
@@ -38,6 +41,7 @@ export function pastOf(pod: JsonObject): PodPast {
         : `it has ${annotationPrefix}status, but lacks the containers: somebody took them out`,
     );
   }
+  if (injected && isSeed) lines.push('it begins from a checkpoint of its workload, and keeps nothing: it has no agent');
   const restore = restoreState(rehydrate, lines);
   return {
     status,
@@ -61,6 +65,7 @@ export function statusOf(pod: JsonObject): PodStatus | null {
       volumes: Array.isArray(volumes) ? volumes.filter((each) => typeof each === 'string') : [],
       store: textAt(given, 'store'),
       rpo: textAt(given, 'rpo') || null,
+      isSeed: textAt(given, 'slot') === 'seed',
     };
   } catch {
     return null;

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import type { AgentStatus } from '../../src/contract/agent-api.ts';
 import { inventoryRows, type VolumeState } from '../../src/kubectl/inventory-rows.ts';
+import { pastOf } from '../../src/kubectl/pod-past.ts';
 import type { JsonObject } from '../../src/webhook/json.ts';
 import { KubeServer } from '../support/kube-server.ts';
 import { podOf } from '../webhook/pods.ts';
@@ -90,6 +91,21 @@ it('volumes of pods that are not protected are listed, those that nobody mounts 
   expect(statesOf({ injected: false, inject: 'false' })).toEqual({ data: 'unprotected', tmp: 'unprotected' });
   const [row] = inventoryRows([podWith({ injected: false })], new Map());
   expect(row).toMatchObject({ state: 'unprotected', why: expect.stringContaining('the webhook did not answer') });
+});
+
+it('volumes of a pod that only begins from a checkpoint are left out on purpose', () => {
+  const pod = podWith({}) as { metadata: { annotations: Record<string, string> }; spec: JsonObject };
+  const status = { lineage: 'prod/team-a/deployment/app', slot: 'seed', volumes: ['data'], store: 'default' };
+  const annotations = { ...pod.metadata.annotations, 'holdfast.dev/status': JSON.stringify(status) };
+  const seed = {
+    ...pod,
+    metadata: { ...pod.metadata, annotations },
+    spec: { ...pod.spec, initContainers: [{ name: 'holdfast-rehydrate' }] },
+    status: { phase: 'Running', initContainerStatuses: [{ name: 'holdfast-rehydrate', state: done }] },
+  } as unknown as JsonObject;
+  const [row] = inventoryRows([seed], new Map());
+  expect(row).toMatchObject({ volume: 'data', state: 'scratch', why: expect.stringContaining('keeps nothing') });
+  expect(pastOf(seed)).toMatchObject({ injected: true, agent: 'unknown' });
 });
 
 it('pods that have ended have no volumes any more', () => {
