@@ -17,6 +17,7 @@ const golden = join(import.meta.dirname, 'golden');
 /** Values that the chart must refuse, and what it says. */
 export const refusals: readonly (readonly [args: readonly string[], message: string])[] = [
   [['--set', 'cluster='], 'cluster has to be said'],
+  [['--set', 'webhook.hostNetwork=true'], 'webhook.port has to be another than 10250'],
   [['--set', 'stores=null'], 'stores has to hold one store or more'],
   [['--set', 'clustr=x'], 'clustr'],
   [['--set', 'webhook.failurePolicy=Perhaps'], 'failurePolicy'],
