@@ -7,7 +7,7 @@ import type { CommitBase, Committed } from '../lineage/lineage-writer.ts';
 import { equalBytes } from '../model/bytes.ts';
 import { atLeast, type Consistency, type VolumeCheckpoint } from '../model/checkpoint.ts';
 import { HoldfastError, invariant } from '../model/errors.ts';
-import { nextSlot, type RecordId } from '../model/ids.ts';
+import { nextSlot, type RecordId, type VolumeName } from '../model/ids.ts';
 import { NameTally } from '../model/name-tally.ts';
 import { type Descriptor, FileTreeError } from '../ports/file-tree.ts';
 import { emptyTree } from '../tree/node-access.ts';
@@ -24,7 +24,8 @@ import { RunProgress } from './run-progress.ts';
 import { StagedNodes } from './staged-nodes.ts';
 import type { VolumeMemory } from './volume-memory.ts';
 import { VolumePasses } from './volume-passes.ts';
-import { checkpointOf, noMeta, outcomeOf, sameMeta, type VolumeState } from './volume-state.ts';
+import type { DoubtTally } from './torn-clusters.ts';
+import { checkpointOf, namesInDoubt, noMeta, outcomeOf, sameMeta, type VolumeState } from './volume-state.ts';
 import type { FileWalk } from './walk-files.ts';
 import { WatchState } from './watch-state.ts';
 import type { WatchedVolume } from './watched-volume.ts';
@@ -291,7 +292,7 @@ export class CaptureRun {
   async leave(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const base = this.#base as CommitBase;
     // One that is suspect stays so, and there is nothing to say of it twice.
-    const suspicions = await suspicionsOf(this.#parts, base.volumes);
+    const suspicions = await suspicionsOf(this.#parts, base.volumes, new Map());
     for (const { watch } of this.#volumes) await watch?.judge();
     const outcomes = this.#volumes.map((volume, i) =>
       outcomeOf(
@@ -322,6 +323,15 @@ export class CaptureRun {
     };
   }
 
+  #doubts(consistency: Consistency): Map<VolumeName, DoubtTally> {
+    const doubts = new Map<VolumeName, DoubtTally>();
+    for (const { source, last } of this.#volumes) {
+      const doubt = last === undefined ? undefined : namesInDoubt(last, this.#progress.pass, consistency);
+      if (doubt !== undefined) doubts.set(source.name, doubt);
+    }
+    return doubts;
+  }
+
   /** Commits what the passes found as one checkpoint; a dry run only tells it. Nothing stays open. */
   async commit(consistency: Consistency, refuted?: readonly Refutation[]): Promise<CaptureOutcome> {
     const writer = this.#target.writer;
@@ -333,7 +343,7 @@ export class CaptureRun {
     let volumes: readonly VolumeCheckpoint[] = [...captured, ...this.#carried];
     const incomplete = volumes.some((volume) => volume.incomplete);
     const root = this.#setRoot(volumes);
-    const suspicions = await suspicionsOf(this.#parts, volumes);
+    const suspicions = await suspicionsOf(this.#parts, volumes, this.#doubts(consistency));
     const suspect = suspicions.length > 0 || this.#settings.suspect === true;
     let committed: Committed | undefined;
     let recordBytes = 0;

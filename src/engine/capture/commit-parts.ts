@@ -2,13 +2,14 @@
 import { comparePacks, findPack, type PackEntry, type PackReference } from '../format/pack-entry.ts';
 import type { CommitBase } from '../lineage/lineage-writer.ts';
 import type { VolumeCheckpoint } from '../model/checkpoint.ts';
+import type { VolumeName } from '../model/ids.ts';
 import { isHoldfastError } from '../model/errors.ts';
 import type { CapturePorts, CaptureSettings, CaptureTarget } from './capture-request.ts';
 import { compact, type Compacted } from './compact.ts';
 import { holdsIsolated } from './isolation.ts';
 import { type BytesByPack, liveBytesDifference } from './live-bytes.ts';
 import { findSuspicions, type Suspicion } from './poison-guard.ts';
-import { findTornClusters } from './torn-clusters.ts';
+import { type DoubtTally, findTornClusters } from './torn-clusters.ts';
 import type { RunPacks } from './run-packs.ts';
 import type { StagedNodes } from './staged-nodes.ts';
 
@@ -53,13 +54,15 @@ export async function commitPartsOf(
 export async function suspicionsOf(
   run: CommitPartsOptions,
   volumes: readonly VolumeCheckpoint[],
+  /** Of those that were looked at now. */
+  doubts: ReadonlyMap<VolumeName, DoubtTally>,
 ): Promise<readonly Suspicion[]> {
   const good = run.base?.good;
   const { guard = [] } = run.settings;
   if (guard.length === 0) return [];
   const { keys, writer } = run.target;
   // The trees of a dry run are stored nowhere: of those only the whole is known.
-  const torn = writer === undefined ? [] : await findTornClusters(volumes, run.nodes, keys);
+  const torn = writer === undefined ? [] : await findTornClusters(volumes, doubts, run.nodes, keys);
   if (good === undefined) return torn;
   const rules = writer === undefined ? guard.filter(({ path }) => path.length === 0) : guard;
   // Packs that only a suspect base has done without are listed by the good one.

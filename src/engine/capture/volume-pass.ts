@@ -32,6 +32,7 @@ import {
 } from './scan.ts';
 import type { ScanListener } from './known-scan.ts';
 import type { Selection } from './select.ts';
+import { DoubtTally } from './torn-clusters.ts';
 import type { VolumeMemory } from './volume-memory.ts';
 
 /** Two for each of four lanes. What waits here outlives the nursery and makes the heap grow. */
@@ -93,9 +94,9 @@ export interface VolumePassResult {
   /** All wal-indexes in the tree: stored as read, whatever happened meanwhile. */
   readonly volatile: NameTally;
   /** These, and names that may have moved without a trace while they were read: only an equal second read proves otherwise. */
-  readonly unproven: NameTally;
+  readonly unproven: DoubtTally;
   /** What moved or is unproven, each name once. */
-  readonly unsettled: NameTally;
+  readonly unsettled: DoubtTally;
   readonly skipped: ReadonlyMap<SkipReason, NameTally>;
   /** Names whose writers stats cannot show. */
   readonly mapped: number;
@@ -119,8 +120,8 @@ export async function runVolumePass(request: VolumePassRequest): Promise<VolumeP
   const moved = new NameTally();
   const fuzzy = new NameTally();
   const volatile = new NameTally();
-  const unproven = new NameTally();
-  const unsettled = new NameTally();
+  const unproven = new DoubtTally();
+  const unsettled = new DoubtTally();
   const skipped = new Map<SkipReason, NameTally>();
   const failedGroups = new Set<string>();
   let mapped = 0;

@@ -5,7 +5,7 @@ import type { EntryMeta, Xattr } from '../model/entry.ts';
 import type { Descriptor } from '../ports/file-tree.ts';
 import type { DatabaseOutcome, ScanKind, VolumeOutcome } from './capture-outcome.ts';
 import type { VolumeSource } from './capture-request.ts';
-import type { NameTally } from '../model/name-tally.ts';
+import type { DoubtTally } from './torn-clusters.ts';
 import type { VolumeMemory } from './volume-memory.ts';
 import type { VolumePassResult } from './volume-pass.ts';
 import type { WatchState } from './watch-state.ts';
@@ -64,7 +64,7 @@ export function checkpointOf(
 }
 
 /** Names that the checkpoint may show otherwise than they were at its moment. */
-function namesInDoubt(last: VolumePassResult, pass: number, consistency: Consistency): NameTally | undefined {
+export function namesInDoubt(last: VolumePassResult, pass: number, consistency: Consistency): DoubtTally | undefined {
   if (consistency !== 'fuzzy') return undefined;
   // In a first pass moved is what differs from the checkpoint before.
   return pass === 1 ? last.unproven : last.unsettled;

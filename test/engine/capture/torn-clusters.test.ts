@@ -28,19 +28,21 @@ async function clusterIn(directory: string, files: readonly string[]) {
     disk.writeFile(path, 'content');
   }
   clock.ms += 60_000;
-  let busy: string | undefined;
+  let busy: readonly string[] = [];
   let written = 0;
   tree.beforeCall = (call) => {
-    if (busy === undefined || call.operation !== 'read' || !call.path.endsWith(busy)) return;
+    const path = busy.find((each) => call.path.endsWith(each));
+    if (path === undefined || call.operation !== 'read') return;
     clock.ms += 20;
-    disk.writeAt(below(busy), 0, `${written++}`);
+    disk.writeAt(below(path), 0, `${written++}`);
   };
   return {
     pod,
     log: new LineageLog(store, pod.access, pod.lineage),
-    move: (path: string | undefined): void => {
+    /** From now on this file moves, or, with `all`, this one too. */
+    move: (path: string | undefined, others?: 'all'): void => {
       if (path !== undefined) disk.writeAt(below(path), 0, 'x');
-      busy = path;
+      busy = [...(others === undefined ? [] : busy), ...(path === undefined ? [] : [path])];
       clock.ms += 60_000;
     },
   };
@@ -69,6 +71,16 @@ test.each(['', 'deep/pgdata'])(
     expect((await resolveCheckpoint(log, latest)).header.slot).toBe(calm.committed?.slot);
   },
 );
+
+test('one of which more moves than a record keeps names of is suspect, wherever it stands among them', async () => {
+  const before = Array.from({ length: 120 }, (_, i) => `app/busy-${i}`);
+  const { pod, move } = await clusterIn('', [...before, ...cluster.map((path) => `pgdata/${path}`)]);
+  expect(await pod.capture({ guard })).toMatchObject({ consistency: 'converged', suspect: false });
+  for (const path of [...before, 'pgdata/base/5/1249']) move(path, 'all');
+  const torn = await pod.capture({ guard });
+  expect(torn.volumes[0]?.fuzzyNames).toHaveLength(20);
+  expect(torn).toMatchObject({ suspect: true, suspicions: [{ reason: 'torn', path: 'pgdata' }] });
+});
 
 test('one that moves in the first checkpoint is suspect as well, and none is without a guard', async () => {
   const first = await clusterIn('', cluster);
