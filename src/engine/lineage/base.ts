@@ -30,8 +30,8 @@ export async function readBase(
 }
 
 /**
- * While an epoch holds no CHECKPOINT, its volumes come from what its CLAIM names, and a loss is told by that: after a rollback the next
- * checkpoint is not suspect because it lacks what was rolled back. Undefined where nothing but the newest good one was named.
+ * While an epoch holds no good CHECKPOINT, its volumes come from what its CLAIM names, and a loss is told by that: after a rollback the
+ * next checkpoint is not suspect because it lacks what was rolled back. Undefined where nothing but the newest good one was named.
  */
 async function withChosen(
   log: LineageLog,
@@ -39,9 +39,16 @@ async function withChosen(
   base: CommitBase,
   options: Waiting,
 ): Promise<CommitBase | undefined> {
-  const newest = base.checkpoint?.record;
-  if (head === undefined || newest === undefined || newest.header.slot > head.header.epoch) return undefined;
-  const claim = head.header.kind === 'CLAIM' ? head : await validAt(log, toSlot(head.header.epoch), options);
+  if (head === undefined) return undefined;
+  const { epoch } = head.header;
+  let newest = base.checkpoint?.record;
+  while (newest !== undefined && newest.header.slot > epoch) {
+    if (newest.header.kind === 'CHECKPOINT' && (await log.isGood(newest, options))) return undefined;
+    newest = await log.before(newest, options);
+  }
+  while (newest !== undefined && newest.header.kind !== 'CHECKPOINT') newest = await log.before(newest, options);
+  if (newest === undefined) return undefined;
+  const claim = head.header.kind === 'CLAIM' ? head : await validAt(log, toSlot(epoch), options);
   const named = claim?.header.kind === 'CLAIM' ? claim.header.base : undefined;
   if (named === undefined || named.slot === newest.header.slot) return undefined;
   const record = await validAt(log, named.slot, options);

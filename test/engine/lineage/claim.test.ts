@@ -95,6 +95,24 @@ describe('claiming a lineage', () => {
     expect(await world.story()).toContain('6 CHECKPOINT of b');
   });
 
+  it('over a chosen base tells a loss by that one until the epoch has a good checkpoint, also when the claim is used again', async () => {
+    const world = await World.make();
+    const writer = await world.claim(new MemoryHolder('a'));
+    const chosen = await checkpoint(writer, { content: 'small' });
+    await checkpoint(writer, { content: 'large' });
+    await writer.seal();
+    const holder = new MemoryHolder('b');
+    const base = await world.recordAt(chosen.slot);
+    const first = await world.claim(holder, { base });
+    expect(first.base?.good?.record.header.slot).toBe(chosen.slot);
+    await checkpoint(first, { suspect: true, content: 'torn' });
+    const again = await world.claim(holder);
+    expect(again).toMatchObject({ epoch: first.epoch, base: { good: { record: { header: { slot: chosen.slot } } } } });
+    const good = await checkpoint(again, { content: 'whole' });
+    await checkpoint(again, { suspect: true, content: 'empty' });
+    expect((await world.claim(holder)).base?.good?.record.header.slot).toBe(good.slot);
+  });
+
   it('that another holder has not sealed is refused without take, and with it the other is fenced', async () => {
     const world = await World.make();
     const a = await world.claim(new MemoryHolder('a'));
