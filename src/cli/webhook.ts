@@ -30,12 +30,13 @@ export async function webhook(host: Host, parsed: Parsed): Promise<number> {
   // Where nothing is to be asked, no right and no way to the API server is needed.
   const asks = places !== undefined || anchorNamespace !== undefined || namespaceDefaults;
   const api = asks ? cleanup.use(await host.openKubeApi()) : undefined;
-  const reviewsApi = namespaceDefaults ? cleanup.use(await host.openKubeApi()) : api;
+  // Connections that no question of a pod can keep busy: for reviews, and for the certificate.
+  const reviewsApi = asks ? cleanup.use(await host.openKubeApi()) : undefined;
   const running = await startWebhook(
     {
       clock: host.clock,
       readSettings: () => host.readSettings(settings),
-      ...(await certificateReaders(host, parsed, { logLevel, writeLog, cleanup, api, places })),
+      ...(await certificateReaders(host, parsed, { logLevel, writeLog, cleanup, api: reviewsApi, places })),
       cluster:
         api === undefined || reviewsApi === undefined
           ? undefined

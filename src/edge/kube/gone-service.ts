@@ -19,6 +19,10 @@ export interface GoneServiceOptions extends ServiceOptions {
   readonly onSilent: (reason: string) => void;
 }
 
+/** One that takes so long is not asked again for a while: a pod may have many others to ask about, and each would be waited for. */
+const slowMs = 2000;
+const askAgainMs = 30_000;
+
 /** E_USAGE when the address is none. */
 export function openGoneService(options: GoneServiceOptions): GoneService {
   return new GoneService(options, openServiceConnection(options));
@@ -28,6 +32,7 @@ export class GoneService implements Liveness {
   readonly #options: GoneServiceOptions;
   readonly #service: ServiceConnection;
   #silent = false;
+  #askAgainAt = 0;
 
   constructor(options: GoneServiceOptions, service: ServiceConnection) {
     this.#options = options;
@@ -47,6 +52,8 @@ export class GoneService implements Liveness {
     holder: HolderId,
     { name = '', signal }: { readonly name?: string; readonly signal?: AbortSignal } = {},
   ): Promise<PodState> {
+    const askedAt = performance.now();
+    if (askedAt < this.#askAgainAt) return 'unknown';
     const question: GoneQuestion = {
       version: 1,
       question: toHex(this.#options.random.bytes(16)),
@@ -62,6 +69,7 @@ export class GoneService implements Liveness {
     } catch (error) {
       if (signal?.aborted === true)
         throw new HoldfastError('E_ABORTED', 'a question was interrupted', { cause: error });
+      if (performance.now() - askedAt > slowMs) this.#askAgainAt = performance.now() + askAgainMs;
       this.#say(error instanceof Error ? error.message : String(error));
       return 'unknown';
     }
