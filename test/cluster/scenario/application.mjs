@@ -80,6 +80,8 @@ function run() {
     const taken = [];
     setInterval(() => taken.push(Buffer.alloc(16 << 20, 1)), 10);
   });
+  // For the readiness probe. A first process that is told to end before it listens to that would hear nothing.
+  writeFileSync('/tmp/ready', '');
 }
 
 const [mode, seed, ...numbers] = process.argv.slice(2);

@@ -54,6 +54,9 @@ function podTemplate(app: Application): object {
           imagePullPolicy: 'IfNotPresent',
           command: ['node', '/application/application.mjs', ...(app.args ?? ['run'])],
           env: Object.entries(env).map(([key, value]) => ({ name: key, value })),
+          ...((app.args ?? ['run'])[0] === 'run'
+            ? { readinessProbe: { exec: { command: ['test', '-e', '/tmp/ready'] }, periodSeconds: 1 } }
+            : {}),
           resources: {
             requests: { cpu: '10m', memory: '32Mi' },
             ...(memoryLimit === undefined ? {} : { limits: { memory: memoryLimit } }),
