@@ -57,5 +57,5 @@ test('being nice holds for this thread and those that come: processors later, di
     console.log(getPriority(), process.pid);`;
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
   expect(stderr).toBe('');
-  expect(stdout.split(' ')[0]).toBe('10');
+  expect(stdout.split(' ')[0]).toBe('15');
 });

@@ -96,7 +96,8 @@ describe.runIf(process.platform === 'linux')('databases of SQLite', () => {
 
     const held = make(20_000);
     const holding = held.hold(walks());
-    await sqlite.run('COMMIT');
+    // Whoever waits looks now and then, with a lock of an instant that a COMMIT may meet.
+    await sqlite.run('PRAGMA busy_timeout = 10000', 'COMMIT', 'PRAGMA busy_timeout = 0');
     await holding;
     await expect(sqlite.run("INSERT INTO t VALUES ('third')")).rejects.toThrow('locked');
     await held.settle(walks());
