@@ -50,7 +50,7 @@ export function render(
     ...setItems(
       pointer('spec', 'initContainers'),
       initContainers,
-      placed(initContainers ?? [], injection, settings),
+      placed(initContainers ?? [], othersIn(volumes ?? []), injection, settings),
       (item) => isNamed(item, ownContainerNames),
     ),
     ...(injection.raisesGrace
@@ -72,6 +72,11 @@ function listIn(parent: JsonObject, key: string): readonly Json[] | undefined {
 function nameOf(item: Json): string {
   const name = isObject(item) ? member(item, 'name') : undefined;
   return typeof name === 'string' ? name : '';
+}
+
+/** Names of the volumes that are not ours. */
+function othersIn(volumes: readonly Json[]): ReadonlySet<string> {
+  return new Set(volumes.map(nameOf).filter((name) => !ownVolumeNames.has(name)));
 }
 
 function isNamed(item: Json, names: ReadonlySet<string>): boolean {
@@ -126,7 +131,12 @@ function statusText(injection: Injection, warnings: readonly string[]): string {
 // Containers
 
 /** The list with our two behind those that have to run before; the others keep their order. */
-function placed(list: readonly Json[], injection: Injection, settings: WebhookSettings): readonly Json[] {
+function placed(
+  list: readonly Json[],
+  otherVolumes: ReadonlySet<string>,
+  injection: Injection,
+  settings: WebhookSettings,
+): readonly Json[] {
   const others = list.filter((each) => !isNamed(each, ownContainerNames));
   const before = new Set(injection.startAfter);
   const at = others.findLastIndex((each) => before.has(nameOf(each))) + 1;
@@ -137,6 +147,7 @@ function placed(list: readonly Json[], injection: Injection, settings: WebhookSe
     merged(
       container,
       list.find((each) => nameOf(each) === nameOf(container)),
+      otherVolumes,
     ),
   );
   return others.toSpliced(at, 0, ...ours);
@@ -269,9 +280,10 @@ function mountsOf(injection: Injection, { service }: WebhookSettings, volumesRea
 
 /**
  * What an earlier call put there, and others have added to since, keeps what they added: variables, mounts, requests, and what the
- * API server fills in. Everything that is ours is as it would be now.
+ * API server fills in. Everything that is ours is as it would be now: a mount is kept as long as
+ * the pod has its volume.
  */
-function merged(container: JsonObject, before: Json | undefined): JsonObject {
+function merged(container: JsonObject, before: Json | undefined, otherVolumes: ReadonlySet<string>): JsonObject {
   if (!isObject(before)) return container;
   const env = listIn(container, 'env') ?? [];
   const mounts = listIn(container, 'volumeMounts') ?? [];
@@ -295,7 +307,10 @@ function merged(container: JsonObject, before: Json | undefined): JsonObject {
     volumeMounts: [
       ...mounts,
       ...(listIn(before, 'volumeMounts') ?? []).filter(
-        (each) => !paths.has(pathOf(each)) && !/^\/(?:volumes|run\/holdfast|etc\/holdfast)(?:\/|$)/.test(pathOf(each)),
+        (each) =>
+          !paths.has(pathOf(each)) &&
+          isNamed(each, otherVolumes) &&
+          !/^\/(?:volumes|run\/holdfast|etc\/holdfast)(?:\/|$)/.test(pathOf(each)),
       ),
     ],
     resources: Object.fromEntries(

@@ -70,6 +70,16 @@ describe('called again for the same pod', () => {
     checkPod(before, { ...twice, spec: withoutMet(twice) }, 'team-a');
   });
 
+  it.each(['holdfast-aws-token', 'gone'])('keeps no mount of %s, a volume that the pod does not have', (name) => {
+    const { pod: once } = answerTo(podOf());
+    const met = structuredClone(once) as unknown as { spec: Spec };
+    for (const container of met.spec.initContainers) {
+      (container['volumeMounts'] as Json[]).push({ name, mountPath: '/elsewhere' });
+    }
+    const { pod: twice } = answerTo(met as unknown as JsonObject);
+    expect(twice).toEqual(once);
+  });
+
   it('mends what was changed in our containers, whoever did it', () => {
     const { pod: once } = answerTo(podOf());
     const spoilt = structuredClone(once) as unknown as { spec: Spec };
